@@ -1,0 +1,34 @@
+# `make run`: a classifier trains on Fashion-MNIST and a page shows how well. `make test`: everything is checked.
+# Both do all that is needed from nothing but Python 3.11 or newer with pip.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+NATIVE := $(wildcard fittingroom/native/*.c fittingroom/native/*.h setup.py)
+
+.PHONY: run test check slow clean
+
+run: $(VENV)/.ready
+	$(BIN)/fittingroom quickstart
+
+test: $(VENV)/.ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+
+slow: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest -q -m slow
+
+$(VENV)/.ready: requirements.lock pyproject.toml $(NATIVE)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Fitting Room needs Python 3.11 or newer; say make PYTHON=/path/to/it"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info
