@@ -1,0 +1,102 @@
+"""Compiling the kernels: at installation (setup.py runs this file alone) or at first use."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+__all__ = ["Unavailable", "build", "compile_to", "find_compiler", "source_hash"]
+
+HERE = Path(__file__).parent
+SOURCES = ("kernels.c", "lanes.h", "avx512.h", "convolution.h", "convolution.c", "dense.h")
+FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden")
+# Tried in order, for compilers that do not know the newest instructions or none of them.
+FALLBACKS: tuple[tuple[str, ...], ...] = ((), ("-DNO_AVX512",), ("-DPORTABLE_ONLY",))
+COMPILERS = ("cc", "gcc", "clang")
+COMPILE_SECONDS = 300
+
+
+class Unavailable(Exception):
+    """Why there are no kernels, in a few words for the record."""
+
+
+def source_hash() -> str:
+    """Twelve hexadecimal digits that stand for the kernels' source."""
+    return hashlib.sha256(b"\0".join((HERE / name).read_bytes() for name in SOURCES)).hexdigest()[:12]
+
+
+def find_compiler(environment: Mapping[str, str]) -> list[str]:
+    """Return the C compiler's command: `CC` if set, else the first of cc, gcc, clang on `PATH`.
+
+    Raises:
+        Unavailable: there is none.
+    """
+    named = shlex.split(environment.get("CC", ""))
+    for candidate in [named] if named else [[name] for name in COMPILERS]:
+        if (found := shutil.which(candidate[0], path=environment.get("PATH"))) is not None:
+            return [found, *candidate[1:]]
+    raise Unavailable("no compiler at installation, and none now")
+
+
+def compile_to(to: Path, compiler: Sequence[str]) -> None:
+    """Compile the kernels into the shared library ``to``, without the newest instructions where the compiler is too old for them.
+
+    Raises:
+        Unavailable: the compiler fails; with its first error.
+    """
+    first_error = ""
+    for fallback in FALLBACKS:
+        command = [*compiler, *FLAGS, *fallback, f'-DSOURCE="{source_hash()}"', str(HERE / SOURCES[0]), "-o", str(to), "-lm"]
+        result = _run(command)
+        if result.returncode == 0 and to.is_file():
+            return
+        errors = [line for line in result.stderr.splitlines() if "error" in line]
+        first_error = first_error or (errors[0] if errors else f"exit code {result.returncode}")
+    raise Unavailable(f"{compiler[0]} cannot compile them ({first_error.strip()})")
+
+
+def build(environment: Mapping[str, str], cache: Path) -> Path:
+    """Return the compiled kernels in ``cache``, compiling them if they are not there.
+
+    The name stands for source, compiler and flags. The file appears by renaming, so processes that build at once do not meet.
+
+    Raises:
+        Unavailable: no compiler, one that fails, or a folder that cannot be written or that others can write.
+    """
+    compiler = find_compiler(environment)
+    key = repr((source_hash(), _run([*compiler, "--version"]).stdout, FLAGS, platform.machine(), platform.libc_ver()))
+    path = cache / f"kernels-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
+    try:
+        if not path.is_file():
+            cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".build-", dir=cache) as folder:
+                made = Path(folder) / path.name
+                compile_to(made, compiler)
+                made.chmod(0o755)
+                os.replace(made, path)
+        _refuse_if_foreign(path)
+    except OSError as error:
+        raise Unavailable(f"not built at installation, and the cache folder {cache} cannot be used ({error.strerror})") from None
+    return path
+
+
+def _refuse_if_foreign(path: Path) -> None:
+    """Code that somebody else could have put there is not loaded."""
+    for place in (path, path.parent):
+        status = place.stat()
+        if status.st_uid not in (os.getuid(), 0) or status.st_mode & 0o002:
+            raise Unavailable(f"others can write {place}; delete it")
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=COMPILE_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unavailable(f"{command[0]} does not run ({error})") from None
