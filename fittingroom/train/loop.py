@@ -1,0 +1,256 @@
+"""The one training loop. It reads from top to bottom and is a generator: it yields after each epoch, and whoever drives it
+decides what to write down. It knows no files, no charts and no command line.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fittingroom.data.resident import Resident
+from fittingroom.errors import RunError
+from fittingroom.models.layers import seed_dropout
+from fittingroom.recipe import Recipe
+from fittingroom.seeds import derive
+from fittingroom.train.checkpoint import Checkpoint, flatten, under, unflatten
+from fittingroom.train.losses import loss_function, penalised_kernels
+from fittingroom.train.optim import clip, optimiser, schedule
+from fittingroom.train.precision import Precision
+from fittingroom.train.stopping import Stopping, check_monitored
+
+__all__ = ["Diverged", "Epoch", "fit", "kept_weights", "measure", "predict"]
+
+# Losses are looked at this often, so that a GPU is not stopped after every step to be asked.
+FINITE_EVERY = 200
+
+Progress = Callable[[int, int, int], None]
+
+
+class Diverged(RunError):
+    """The loss stopped being a finite number; the message names epoch and step."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What the loop yields after an epoch.
+
+    Attributes:
+        number: counted from 1.
+        record: the line of ``metrics.jsonl``.
+        final: whether training is over, by its length or by early stopping.
+        checkpoint: call it to get the state from which training can go on.
+    """
+
+    number: int
+    record: dict[str, Any]
+    final: bool
+    checkpoint: Callable[[], Checkpoint]
+
+
+def due(step: int, every: int, total: int) -> bool:
+    """Whether something done every ``every`` steps, and at the last one, is due at ``step``, counted from 1."""
+    return step % every == 0 or step == total
+
+
+def fit(
+    model: nn.Module,
+    training: Resident,
+    validation: Resident | None,
+    recipe: Recipe,
+    classes: int,
+    precision: Precision,
+    resume: Checkpoint | None = None,
+    progress: Progress = lambda epoch, step, steps: None,
+) -> Iterator[Epoch]:
+    """Train ``model`` in place, yielding after each epoch.
+
+    Order, augmentation and dropout of an epoch follow from the recipe's seed and the epoch's number alone, so a run resumed
+    from a checkpoint goes through the same numbers as one that was never stopped.
+
+    `train.loss` is the mean of what is minimised, over the epoch's batches as they were trained on; `train.accuracy` likewise;
+    `validation.loss` is the plain cross-entropy. Where an L2 penalty is on, both losses contain it, as Keras reports them,
+    and `penalty` tells how much of it.
+
+    Args:
+        model: on the device of the data, in channels-last memory.
+        training: what to learn from.
+        validation: what to measure on after each epoch, or None.
+        recipe: the rest.
+        classes: how many classes there are.
+        precision: number format of the multiplications.
+        resume: a checkpoint of this same recipe to go on from.
+        progress: called now and then with epoch, step and steps of the epoch.
+
+    Raises:
+        Diverged: the loss became infinite or not a number.
+        UsageError: early stopping watches validation, and there is none.
+    """
+    settings = recipe.train
+    check_monitored(settings.stop, validation is not None)
+    device = training.device
+    compute_loss = loss_function(recipe.loss, training.labels, classes)
+    optimizer = optimiser(model, recipe.optim, recipe.defaults)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    kernels = penalised_kernels(model, recipe.optim.l2_layers) if recipe.optim.l2 else []
+    steps = len(training.sizes(settings.batch_size))
+    rate = schedule(recipe.optim, settings.epochs, steps)
+    average = deepcopy(model) if settings.average else None
+    stopping = Stopping()
+    best: dict[str, Tensor] = {}
+    start = 0
+    if resume is not None:
+        start = resume.epoch
+        model.load_state_dict(under("model", resume.tensors))
+        state = laid_out(unflatten("optimiser", resume.tensors), parameters)
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        if average is not None:
+            average.load_state_dict(under("average", resume.tensors))
+        best = under("best", resume.tensors)
+        stopping = Stopping(**resume.values["stopping"])
+        if settings.stop is not None and stopping.exhausted(settings.stop):
+            return
+
+    for epoch in range(start + 1, settings.epochs + 1):
+        began = time.perf_counter()
+        seed_dropout(model, derive(recipe.seed, "dropout", epoch))
+        generator = torch.Generator(device).manual_seed(derive(recipe.seed, "order", epoch))
+        losses: list[Tensor] = []
+        outputs: list[Tensor] = []
+        targets: list[Tensor] = []
+        model.train()
+        for step, (images, labels) in enumerate(training.shuffled(settings.batch_size, recipe.augment, generator), 1):
+            for group in optimizer.param_groups:
+                group["lr"] = rate((epoch - 1) * steps + step - 1)
+            with precision.autocast(device):
+                logits = model(images)
+            loss = compute_loss(logits.float(), labels)
+            if kernels:
+                loss = loss + recipe.optim.l2 * penalty(kernels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if recipe.optim.clip_norm or recipe.optim.clip_value:
+                clip(parameters, recipe.optim)
+            optimizer.step()
+            optimizer.zero_grad()
+            if average is not None:
+                blend(average, model, settings.average, (epoch - 1) * steps + step)
+            losses.append(loss.detach())
+            outputs.append(logits.detach())
+            targets.append(labels)
+            if due(step, FINITE_EVERY, steps):
+                check_finite(losses, epoch, step)
+                progress(epoch, step, steps)
+        record: dict[str, Any] = {"epoch": epoch, "train": summary(losses, outputs, targets, time.perf_counter() - began)}
+
+        judged = model if average is None else average
+        # The penalty of the weights that are judged: with an average they are not those that were just trained.
+        judged_kernels = penalised_kernels(judged, recipe.optim.l2_layers) if kernels else []
+        extra = float(recipe.optim.l2 * penalty(judged_kernels).detach()) if kernels else 0.0
+        if kernels:
+            record["train"]["penalty"] = extra
+        if validation is not None:
+            record["validation"] = measure(judged, validation, precision, extra)
+            check_finite([torch.tensor(record["validation"]["loss"])], epoch, steps)
+        record["lr"] = optimizer.param_groups[0]["lr"]
+        final = epoch == settings.epochs
+        if settings.stop is not None:
+            if stopping.improved(settings.stop, epoch, record) and settings.stop.restore_best:
+                best = {name: tensor.detach().clone() for name, tensor in judged.state_dict().items()}
+            final = final or stopping.exhausted(settings.stop)
+            record["best_epoch"] = stopping.best_epoch
+
+        yield Epoch(epoch, record, final, partial(snapshot, epoch, model, optimizer, average, best, stopping))
+        if final:
+            return
+
+
+def laid_out(state: Mapping[int, Mapping[str, Tensor]], parameters: list[nn.Parameter]) -> dict[int, dict[str, Tensor]]:
+    """Return an optimiser's state with each tensor in the memory order of its parameter.
+
+    A file knows no memory order, and PyTorch's fused optimisers go through parameter and state alike without looking at theirs.
+    """
+    return {
+        index: {
+            name: torch.empty_like(parameters[index]).copy_(tensor) if tensor.shape == parameters[index].shape else tensor
+            for name, tensor in entry.items()
+        }
+        for index, entry in state.items()
+    }
+
+
+def snapshot(
+    epoch: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: nn.Module | None,
+    best: Mapping[str, Tensor],
+    stopping: Stopping,
+) -> Checkpoint:
+    """Gather everything that the next epoch depends on."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= flatten("optimiser", optimizer.state_dict()["state"])
+    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
+    if average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
+    return Checkpoint(epoch, tensors, {"stopping": stopping.to_json()})
+
+
+def kept_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Return the weights and buffers that a run ends with: the best, else the averaged, else the last."""
+    return next(filter(None, (under(part, checkpoint.tensors) for part in ("best", "average", "model"))))
+
+
+def penalty(kernels: list[nn.Parameter]) -> Tensor:
+    """Σw² over all kernels."""
+    return torch.stack([kernel.square().sum() for kernel in kernels]).sum()
+
+
+@torch.no_grad()
+def blend(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Move ``average`` towards ``model``; early steps move it further, so that the first weights leave no trace."""
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    ours = [tensor for tensor in average.state_dict().values() if tensor.is_floating_point()]
+    theirs = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
+    torch._foreach_lerp_(ours, theirs, weight)
+
+
+def check_finite(losses: list[Tensor], epoch: int, step: int) -> None:
+    """Raise `Diverged` if one of the latest losses is not finite."""
+    latest = torch.stack(losses[-FINITE_EVERY:])
+    wrong = (~latest.isfinite()).nonzero()
+    if len(wrong):
+        first = step - len(latest) + int(wrong[0]) + 1
+        raise Diverged(
+            f"the loss became {float(latest[int(wrong[0])])} in epoch {epoch}, step {first}; try a lower optim.lr, or optim.clip_norm=1"
+        )
+
+
+def summary(losses: list[Tensor], outputs: list[Tensor], targets: list[Tensor], seconds: float) -> dict[str, Any]:
+    """The training half of an epoch's record; every image counts once, those of the last partial batch too."""
+    sizes = torch.tensor([len(target) for target in targets], dtype=torch.float64)
+    count = int(sizes.sum())
+    correct = int((torch.cat(outputs).argmax(1) == torch.cat(targets)).sum())
+    mean = float((torch.stack(losses).double().cpu() * sizes).sum() / count)
+    return {"loss": mean, "accuracy": correct / count, "seconds": seconds, "images_per_second": count / seconds}
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, images: Resident, precision: Precision, batch_size: int = 500) -> Tensor:
+    """Return float32 logits ``[N, classes]`` on the images' device, in their order."""
+    model.eval()
+    with precision.autocast(images.device):
+        return torch.cat([model(batch).float() for batch, _ in images.in_order(batch_size)])
+
+
+def measure(model: nn.Module, images: Resident, precision: Precision, extra: float = 0.0) -> Mapping[str, float]:
+    """Return loss (plain cross-entropy plus ``extra``) and accuracy of ``model`` on ``images``."""
+    logits = predict(model, images, precision)
+    loss = float(functional.cross_entropy(logits, images.labels)) + extra
+    return {"loss": loss, "accuracy": int((logits.argmax(1) == images.labels).sum()) / len(images)}

@@ -1,0 +1,121 @@
+"""Optimisers and learning-rate schedules, as the recipe names them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fittingroom.recipe import Optim
+
+__all__ = ["Muon", "clip", "optimiser", "schedule"]
+
+# The constants in which the two frameworks differ: Adam's and RMSprop's ε, RMSprop's decay.
+EPSILON = {"torch": 1e-8, "keras": 1e-7}
+RHO = {"torch": 0.99, "keras": 0.9}
+
+
+def optimiser(model: nn.Module, settings: Optim, defaults: str) -> torch.optim.Optimizer:
+    """Return the optimiser of ``settings`` over all parameters of ``model``; PyTorch's own wherever it has one."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    epsilon = settings.epsilon or EPSILON[defaults]
+    decay = settings.weight_decay
+    if settings.name == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov, weight_decay=decay, fused=True
+        )
+    if settings.name == "rmsprop":
+        rho = settings.rho or RHO[defaults]
+        return torch.optim.RMSprop(
+            parameters, lr=settings.lr, alpha=rho, eps=epsilon, momentum=settings.momentum, weight_decay=decay, foreach=True
+        )
+    if settings.name == "muon":
+        return Muon(parameters, lr=settings.lr, momentum=settings.momentum, weight_decay=decay)
+    adam = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
+    betas = (settings.beta1, settings.beta2)
+    return adam(parameters, lr=settings.lr, betas=betas, eps=epsilon, weight_decay=decay, fused=True)
+
+
+def schedule(settings: Optim, epochs: int, steps_per_epoch: int) -> Callable[[int], float]:
+    """Return the learning rate as a function of the step, ``0 … epochs × steps_per_epoch - 1``.
+
+    `step` drops by ``step_factor`` every ``step_every`` epochs; `cosine` falls along half a cosine (Loshchilov and Hutter,
+    2017); `one-cycle` rises linearly over ``warmup`` and falls linearly after it (Smith, 2018; the triangle, not PyTorch's
+    cosine form). The first two and `constant` also rise linearly over ``warmup`` where it is above 0.
+    """
+    total = epochs * steps_per_epoch
+    rising = settings.warmup * total
+
+    def rate(step: int) -> float:
+        if step + 1 < rising:
+            return settings.lr * (step + 1) / rising
+        progress = (step - rising) / max(1.0, total - rising)
+        if settings.schedule == "step":
+            return settings.lr * float(settings.step_factor ** (step // (steps_per_epoch * settings.step_every)))
+        if settings.schedule == "cosine":
+            return settings.lr * (settings.final + (1 - settings.final) * (1 + math.cos(math.pi * max(0.0, progress))) / 2)
+        if settings.schedule == "one-cycle":
+            return settings.lr * (1 - (1 - settings.final) * max(0.0, progress))
+        return settings.lr
+
+    return rate
+
+
+def clip(parameters: Iterable[nn.Parameter], settings: Optim) -> None:
+    """Clip gradients in place, by value first, then by their global norm."""
+    kept = list(parameters)
+    if settings.clip_value:
+        nn.utils.clip_grad_value_(kept, settings.clip_value)
+    if settings.clip_norm:
+        nn.utils.clip_grad_norm_(kept, settings.clip_norm)
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum orthogonalised by a Newton–Schulz iteration (Jordan et al., 2024), for kernels; Nesterov SGD for vectors.
+
+    Kernels are flattened to ``[out, rest]``; their update has all singular values near 1 and is scaled by
+    √max(1, out / rest). Vectors (biases, batch norm) move by plain Nesterov momentum at the same rate.
+
+    Args:
+        parameters: what to train.
+        lr: learning rate, both kinds.
+        momentum: momentum, both kinds.
+        weight_decay: decoupled, kernels only.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float = 0.0) -> None:
+        super().__init__(list(parameters), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(parameter)
+                buffer: Tensor = state["momentum_buffer"]
+                buffer.mul_(group["momentum"]).add_(parameter.grad)
+                update = parameter.grad.add(buffer, alpha=group["momentum"])
+                if parameter.ndim > 1:
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                    update = orthogonalised(update.reshape(len(update), -1)).view_as(update)
+                parameter.add_(update, alpha=-group["lr"])
+
+
+def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
+    """Return ``matrix`` with its singular values brought near 1 by a quintic Newton–Schulz iteration."""
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (x.norm() + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    scale = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
+    result: Tensor = (x.T if tall else x) * scale
+    return result
