@@ -1,0 +1,492 @@
+"""Reading classification reports and confusion matrices as people paste them: from a terminal, a page, a sheet, a scan.
+
+Each figure keeps the digits that were printed, for those say how far it may lie from the true value.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+
+from fittingroom.errors import UsageError
+
+__all__ = [
+    "COLUMNS",
+    "FLOAT_ERROR",
+    "MOST_BYTES",
+    "ClassRow",
+    "Figure",
+    "MatrixTable",
+    "ReportTable",
+    "Table",
+    "decoded",
+    "parse_figure",
+    "read_tables",
+    "read_tables_from",
+]
+
+COLUMNS = ("precision", "recall", "f1")
+MOST_BYTES = 2_000_000
+MOST_CLASSES = 1_000
+MOST_IMAGES = 100_000_000
+MOST_DIGITS = 17  # as many as a double has; more say nothing
+
+# What a double-precision sum of a thousand terms may lie off; it decides nothing but ties.
+FLOAT_ERROR = Fraction(1, 10**12)
+
+NUMBER = re.compile(r"(\d{1,18}(?:[.,]\d+)?|[.,]\d+)(%?)")
+MERGED = re.compile(r"\d*[.,]\d+[.,]\d[\d.,]*%?")
+WHOLE = re.compile(r"\d{1,12}(?:\.0+)?|\d{1,3}(?:[,_']\d{3})+")
+RULE = re.compile(r"[\s|:+=_—–-]*")
+FENCE = re.compile(r"\s*(```|~~~).*")
+HEADER_WORDS = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "f1",
+    "f1score": "f1",
+    "fscore": "f1",
+    "support": "support",
+}
+BESIDE_HEADER = {"", "class", "classes", "label", "labels", "name", "category", "index", "unnamed"}
+AVERAGES = {
+    "accuracy": "accuracy",
+    "acc": "accuracy",
+    "macroavg": "macro avg",
+    "macroaverage": "macro avg",
+    "weightedavg": "weighted avg",
+    "weightedaverage": "weighted avg",
+    "avgtotal": "weighted avg",
+    "microavg": "micro avg",
+    "microaverage": "micro avg",
+    "samplesavg": "samples avg",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A rounded share as it was printed.
+
+    Attributes:
+        text: as printed.
+        value: the share, 0 to 1; a percentage is divided by 100.
+        digits: of the share after the point, as printed: ``91.98 %`` has four.
+        line: where it stands, from 1.
+    """
+
+    text: str
+    value: Decimal
+    digits: int
+    line: int = 0
+
+    @property
+    def low(self) -> Fraction:
+        """The smallest share that may be printed so, with a tie rounded either way."""
+        return Fraction(self.value) - Fraction(1, 2 * 10**self.digits) - FLOAT_ERROR
+
+    @property
+    def high(self) -> Fraction:
+        """The largest share that may be printed so, with a tie rounded either way."""
+        return Fraction(self.value) + Fraction(1, 2 * 10**self.digits) + FLOAT_ERROR
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One row of a report: a class or an average.
+
+    Attributes:
+        name: as printed.
+        figures: by column, ``precision``, ``recall``, ``f1``.
+        support: number of images; None where an average prints none.
+        line: where it stands, from 1.
+    """
+
+    name: str
+    figures: dict[str, Figure]
+    support: int | None
+    line: int
+
+
+@dataclass(frozen=True)
+class ReportTable:
+    """A classification report.
+
+    Attributes:
+        caption: the line of text above it, or ``""``.
+        line: of its header, from 1.
+        classes: its rows, in order; each has a support.
+        averages: ``macro avg``, ``weighted avg``, ``micro avg``, where they are printed.
+        accuracy: of all images, where it is printed.
+    """
+
+    caption: str
+    line: int
+    classes: tuple[ClassRow, ...]
+    averages: dict[str, ClassRow] = field(default_factory=dict)
+    accuracy: Figure | None = None
+
+    @property
+    def supports(self) -> tuple[int, ...]:
+        """Images of each class."""
+        return tuple(row.support or 0 for row in self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the classes."""
+        return tuple(row.name for row in self.classes)
+
+
+@dataclass(frozen=True)
+class MatrixTable:
+    """A confusion matrix: row is the true class, column the predicted one.
+
+    Attributes:
+        caption: the line of text above it, or ``""``.
+        line: of its first row, from 1.
+        names: of the classes; their numbers where none are printed.
+        counts: ``[classes][classes]``, images.
+    """
+
+    caption: str
+    line: int
+    names: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+    @property
+    def supports(self) -> tuple[int, ...]:
+        """Images of each class: the sums of the rows."""
+        return tuple(sum(row) for row in self.counts)
+
+
+Table = ReportTable | MatrixTable
+
+
+def parse_figure(text: str, line: int = 0) -> Figure:
+    """Read one share: ``0.92``, ``0,92``, ``92 %``, ``91.98%``.
+
+    Raises:
+        UsageError: it is no number, or not between 0 and 1 (0 and 100 %).
+    """
+    found = NUMBER.fullmatch(text.strip().replace(" ", ""))
+    if not found:
+        raise UsageError(f"{_at(line)}'{_short(text)}' is no share; write it as 0.92 or 92%")
+    number, percent = found[1].replace(",", "."), bool(found[2])
+    whole, _, decimals = number.partition(".")
+    if len(decimals) > MOST_DIGITS:
+        decimals = decimals[:MOST_DIGITS]
+    digits = len(decimals) + (2 if percent else 0)
+    value = Decimal((whole or "0") + "." + (decimals or "0")).scaleb(-2 if percent else 0)
+    if value > 1:
+        raise UsageError(f"{_at(line)}{_short(text)} is not between 0 and 1; percentages need their sign: {_short(text)}%")
+    return Figure(text.strip(), value, digits, line)
+
+
+def read_tables_from(path: Path) -> tuple[Table, ...]:
+    """`read_tables` of a text file.
+
+    Raises:
+        UsageError: there is no such file, it is no text, too long, or what `read_tables` raises, with the file's name.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{path}: {(error.strerror or str(error)).lower()}; name a text file that holds a table") from None
+    return read_tables(decoded(content, str(path)), str(path))
+
+
+def decoded(content: bytes, source: str) -> str:
+    """Bytes as text.
+
+    Raises:
+        UsageError: there are too many, or they are no text.
+    """
+    if len(content) > MOST_BYTES:
+        raise UsageError(f"{source}: longer than {MOST_BYTES:,} bytes; keep the part that holds the tables")
+    if b"\0" in content:
+        raise UsageError(f"{source}: not a text file; paste the table as text")
+    return content.decode("utf-8-sig", errors="replace")
+
+
+def read_tables(text: str, source: str = "the text") -> tuple[Table, ...]:
+    """Read every classification report and confusion matrix of a text, in order.
+
+    Args:
+        text: any text with tables in it: scikit-learn's print, Markdown, CSV, columns split by blanks or tabs.
+        source: what to call it in errors.
+
+    Raises:
+        UsageError: there is no table, or one cannot be read whole; says in which line.
+    """
+    try:
+        return _Reader(text).tables()
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from None
+
+
+def _at(line: int) -> str:
+    return f"line {line}: " if line else ""
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def _key(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+class _Reader:
+    """Lines to tables; `position` is the index of the next line."""
+
+    def __init__(self, text: str) -> None:
+        self.lines = text.splitlines()
+        self.position = 0
+        self.delimiter: str | None = None
+
+    def tables(self) -> tuple[Table, ...]:
+        found: list[Table] = []
+        while self.position < len(self.lines):
+            columns = self._header()
+            table = self._report(columns) if columns else self._matrix()
+            if table is not None:
+                found.append(table)
+            else:
+                self.position += 1
+        if not found:
+            raise UsageError("no table found; a report needs a line that names precision, recall, f1-score and support above its rows")
+        return tuple(found)
+
+    # --- the report
+
+    def _header(self) -> list[str] | None:
+        """The columns that the line at `position` names, or None where it is no header. A header may be broken in two."""
+        line = self.lines[self.position]
+        if not re.search(r"precision", line, re.IGNORECASE):
+            return None
+        columns: list[str] = []
+        for count in (1, 2, 3):
+            text = " ".join(self.lines[self.position : self.position + count])
+            words = [HEADER_WORDS.get(_key(word), _key(word)) for word in re.split(r"[\s|,;]+", re.sub(r"(?i)f1[ _]score", "f1", text))]
+            if any(word not in {*HEADER_WORDS.values(), *BESIDE_HEADER} for word in words):
+                if len(columns) < 3:
+                    return None  # a sentence, or a heading, that speaks of precision
+                break
+            columns = [word for word in words if word in HEADER_WORDS.values()]
+            if sorted(columns) == ["f1", "precision", "recall", "support"]:
+                self.delimiter = _delimiter(line)
+                self.first = self.position
+                self.position += count
+                return columns
+            if len(columns) != len(set(columns)):
+                break
+        if len(set(columns)) < 3:
+            return None
+        missing = [name for name in (*COLUMNS, "support") if name not in columns]
+        what = f"names no {' and no '.join(missing)}" if missing else "names a column twice"
+        raise UsageError(f"line {self.position + 1}: the header {what}; precision, recall, f1-score and support are needed, once each")
+
+    def _report(self, columns: list[str]) -> ReportTable:
+        start = self.first
+        classes: list[ClassRow] = []
+        averages: dict[str, ClassRow] = {}
+        accuracy: Figure | None = None
+        total: tuple[int, int] | None = None
+        while (row := self._row(columns, ended=bool(averages or accuracy))) is not None:
+            name, cells, line = row
+            kind = AVERAGES.get(_key(name))
+            if kind == "accuracy":
+                accuracy, support = _accuracy(cells, line)
+                total = (support, line) if support is not None else total
+            elif kind:
+                averages[kind] = _class_row(kind, cells, columns, line)
+                total = (averages[kind].support or 0, line)
+            elif averages or accuracy:
+                self.position = line - 1  # a row of something else
+                break
+            else:
+                classes.append(_class_row(name, cells, columns, line))
+            if len(classes) > MOST_CLASSES:
+                raise UsageError(f"line {line}: more than {MOST_CLASSES:,} classes; is this one table?")
+        _check_rows(classes, total, start + 1)
+        return ReportTable(self._caption(start), start + 1, tuple(classes), averages, accuracy)
+
+    def _row(self, columns: list[str], ended: bool) -> tuple[str, list[str], int] | None:
+        """The next row as name, numbers and line; None where the table ends. A row may be broken over lines."""
+        while self.position < len(self.lines):
+            line = self.lines[self.position]
+            if not RULE.fullmatch(line) and not (FENCE.fullmatch(line) and self._row_follows(self.position + 1)):
+                break
+            self.position += 1
+        if self.position >= len(self.lines):
+            return None
+        start = self.position
+        name, cells = self._split(start)
+        for end in range(start + 1, start + 5):
+            if self._is_whole(name, cells):
+                self.position = end
+                return name, cells, start + 1
+            if end >= len(self.lines) or (not cells and not name) or ended:
+                break
+            more_name, more = self._split(end)
+            if more_name and not RULE.fullmatch(self.lines[end]):
+                if not more_name.isdecimal() or len(cells) + 1 + len(more) > 4:
+                    break
+                more = [more_name, *more]
+            if name == "" and len(cells) == 1:
+                name, cells = cells[0], []
+            cells = cells + more
+        name, cells = self._split(start)
+        if ended or (AVERAGES.get(_key(name)) is None and not cells and not self._row_follows(start + 1)):
+            return None
+        if not cells:
+            self.position += 1  # a line of text between two rows
+            return self._row(columns, ended)
+        raise UsageError(
+            f"line {start + 1}: '{_short(self.lines[start].strip())}' has too few numbers; precision, recall, f1-score and support "
+            "are needed: are columns merged, or is a cell missing?"
+        )
+
+    def _is_whole(self, name: str, cells: list[str]) -> bool:
+        kind = AVERAGES.get(_key(name))
+        return bool(name) and (len(cells) == 4 or (kind is not None and len(cells) >= (1 if kind == "accuracy" else 3)))
+
+    def _row_follows(self, position: int) -> bool:
+        for index in range(position, min(position + 4, len(self.lines))):
+            if RULE.fullmatch(self.lines[index]) or FENCE.fullmatch(self.lines[index]):
+                continue
+            name, cells = self._split(index)
+            return len(cells) == 4 or (AVERAGES.get(_key(name)) is not None and len(cells) > 0)
+        return False
+
+    def _split(self, index: int) -> tuple[str, list[str]]:
+        """A line as the words of its name and the numbers behind them."""
+        words = _words(self.lines[index], self.delimiter)
+        for word in words:
+            if MERGED.fullmatch(word) and not WHOLE.fullmatch(word):
+                raise UsageError(f"line {index + 1}: '{_short(word)}' looks like columns that were merged; put a blank between them")
+        count = 0
+        while count < len(words) and (NUMBER.fullmatch(words[-1 - count]) or WHOLE.fullmatch(words[-1 - count])):
+            count += 1
+        names, numbers = words[: len(words) - count], words[len(words) - count :]
+        if (not names and len(numbers) == 5) or len(numbers) > 4:
+            names, numbers = [*names, *numbers[:-4]], numbers[-4:]
+        return " ".join(names), numbers
+
+    # --- the matrix
+
+    def _matrix(self) -> MatrixTable | None:
+        start = self.position
+        rows = list(self._matrix_rows(start))
+        if len(rows) < 2:
+            return None
+        classes = len(rows)
+        widths = {len(numbers) for _, numbers, _ in rows}
+        if widths == {classes + 1} and [numbers[0] for _, numbers, _ in rows] == list(range(classes)):
+            rows = [(str(numbers[0]), numbers[1:], line) for _, numbers, line in rows]
+        wrong = next((row for row in rows if len(row[1]) != classes), None)
+        if wrong and not any("[" in self.lines[line] for _, _, line in rows):
+            return None  # lines that end in numbers for some other reason
+        if wrong:
+            raise UsageError(
+                f"line {wrong[2] + 1}: a confusion matrix of {classes} rows needs {classes} numbers in each, not {len(wrong[1])}"
+            )
+        self.position = rows[-1][2] + 1
+        counts = tuple(tuple(numbers) for _, numbers, _ in rows)
+        if sum(map(sum, counts)) == 0 or (classes == 2 and any(name for name, _, _ in rows)):
+            return None  # two lines of prose may end in two numbers each
+        names = tuple(name or str(index) for index, (name, _, _) in enumerate(rows))
+        return MatrixTable(self._caption(start), start + 1, names, counts)
+
+    def _matrix_rows(self, position: int) -> Iterator[tuple[str, list[int], int]]:
+        for index in range(position, len(self.lines)):
+            line = re.sub(r"[\[\],;|]", " ", self.lines[index])
+            if index > position and RULE.fullmatch(line) and line.strip():
+                continue
+            words = _words(line, None)
+            count = 0
+            while count < len(words) and re.fullmatch(r"\d{1,9}", words[-1 - count]):
+                count += 1
+            if count < 2:
+                return
+            name = " ".join(words[: len(words) - count])
+            yield name, [int(word) for word in words[len(words) - count :]], index
+
+    def _caption(self, position: int) -> str:
+        """The nearest line of text above."""
+        for line in reversed(self.lines[max(0, position - 6) : position]):
+            text = line.strip().strip("#*|").strip()
+            if text and not FENCE.fullmatch(line) and re.search(r"[^\W\d]{3}", text):
+                return text[:120]
+        return ""
+
+
+def _delimiter(line: str) -> str | None:
+    """What splits cells, judged by one line; None for blanks."""
+    if "|" in line:
+        return "|"
+    for delimiter in (";", ","):
+        if line.count(delimiter) >= 3 or (delimiter == "," and line.count(",") >= 1 and "\t" not in line and not re.search(r"\d,\d", line)):
+            return delimiter
+    return None
+
+
+def _words(line: str, delimiter: str | None) -> list[str]:
+    """The cells of a line, empty ones left out, `%` drawn to its number."""
+    line = re.sub(r"(?<=\d)\s+%", "%", line.replace("\u00a0", " ").replace("\u202f", " "))
+    if delimiter and delimiter in line:
+        cells = next(csv.reader([line], delimiter=delimiter), []) if delimiter != "|" else line.split("|")
+    else:
+        cells = line.split()
+    cleaned = (cell.strip().strip("*`").strip() for cell in cells)
+    return [cell for cell in cleaned if cell and not RULE.fullmatch(cell)]
+
+
+def _class_row(name: str, cells: Sequence[str], columns: list[str], line: int) -> ClassRow:
+    if len(cells) == 3:  # an average that prints no support
+        columns = [column for column in columns if column != "support"]
+    by_column = dict(zip(columns, cells, strict=True))
+    figures = {column: parse_figure(by_column[column], line) for column in COLUMNS}
+    return ClassRow(name, figures, _support(by_column["support"], line) if "support" in by_column else None, line)
+
+
+def _support(text: str, line: int) -> int:
+    if not WHOLE.fullmatch(text):
+        raise UsageError(f"line {line}: the support '{_short(text)}' is no whole number; are columns merged or in another order?")
+    support = int(re.sub(r"\.0+$|[,_']", "", text))
+    if support > MOST_IMAGES:
+        raise UsageError(f"line {line}: a support of {support:,} is more than {MOST_IMAGES:,}")
+    return support
+
+
+def _accuracy(cells: Sequence[str], line: int) -> tuple[Figure, int | None]:
+    """The accuracy and the number of images, where it is printed; a sheet may repeat the accuracy in every column."""
+    figure = parse_figure(cells[0], line)
+    last = cells[-1]
+    return figure, _support(last, line) if len(cells) > 1 and last != cells[0] else None
+
+
+def _check_rows(classes: list[ClassRow], total: tuple[int, int] | None, header: int) -> None:
+    if len(classes) < 2:
+        raise UsageError(f"line {header}: a table needs at least two classes below its header, here are {len(classes)}; are rows missing?")
+    names = [row.name for row in classes]
+    if len(set(names)) != len(names):
+        twice = next(row for index, row in enumerate(classes) if row.name in names[:index])
+        raise UsageError(f"line {twice.line}: class '{_short(twice.name)}' has a second row; keep one")
+    numbers = [int(row.name) for row in classes if row.name.isdecimal()]
+    if len(numbers) == len(classes):
+        for before, after, row in zip(numbers, numbers[1:], classes[1:], strict=False):
+            if after == before + 2:
+                raise UsageError(f"line {row.line}: the row of class {before + 1} is missing before class {after}")
+    found = sum(row.support or 0 for row in classes)
+    if found == 0:
+        raise UsageError(f"line {header}: all supports are 0; a table without images says nothing")
+    if total is not None and total[0] != found:
+        raise UsageError(
+            f"line {total[1]}: the supports of the {len(classes)} classes add up to {found:,}, but the table says {total[0]:,}; "
+            "is a row missing or a number misread?"
+        )
