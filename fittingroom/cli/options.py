@@ -1,0 +1,18 @@
+"""Options that several commands share, defined once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["DataDir", "Device", "Json", "Quiet", "RunName", "RunsDir", "Threads"]
+
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Look for data here first.", show_default=False)]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, its name or a part of it, or 'last'.")]
+RunsDir = Annotated[Path, typer.Option("--runs-dir", help="The folder of all runs.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, max=1024, help="Default: torch's choice.", show_default=False)]

@@ -1,0 +1,55 @@
+"""``fittingroom quickstart``: the first five minutes, in one command."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fittingroom.cli.options import DataDir, Json, RunsDir, Threads
+from fittingroom.cli.output import accuracy_line, download_progress, note, notices, print_json, print_line, watched
+from fittingroom.errors import DataMissing
+
+__all__ = ["quickstart"]
+
+
+def quickstart(
+    seed: Annotated[int, typer.Option(min=0, help="The run's seed.")] = 0,
+    runs_dir: RunsDir = Path("runs"),
+    data_dir: DataDir = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Train our best two-minute model on Fashion-MNIST, open the test set once, and write a page to show."""
+    began = time.perf_counter()
+    note("loading torch …")
+    from fittingroom import experiment, recipe
+    from fittingroom.report.run_page import write_report
+
+    loaded = recipe.load("compact", [f"seed={seed}"])
+    notify = notices()
+    setting = experiment.Setting(data_dir=data_dir, threads=threads, notify=notify)
+    try:
+        with download_progress() as downloaded:
+            experiment.prepare(loaded.recipe, replace(setting, downloaded=downloaded))
+    except DataMissing as error:
+        note(f"{error}")
+        note("NOTE: Fashion-MNIST cannot be had here, so this trains on scikit-learn's 8×8 digits instead.")
+        note("NOTE: its figures say nothing about clothes.")
+        loaded = recipe.load("compact", [f"seed={seed}", "data.name=digits", "data.validation=0.2"])
+    path = experiment.free_folder(loaded.recipe, runs_dir)
+    note(f"training {loaded.recipe.model.name} on {loaded.recipe.data.name}; Ctrl-C stops, and --resume goes on")
+    with watched(loaded.recipe, path) as watch:
+        run = experiment.train(loaded, path, setting=replace(setting, progress=watch.progress, epoch_done=watch.epoch_done))
+    result = experiment.evaluate(run, test=True, reason="quickstart, once at its end", setting=setting)
+    page = write_report(run, data_dir=data_dir, notify=notify)
+    seconds = time.perf_counter() - began
+    if as_json:
+        print_json({"run": str(run.path), "seconds": seconds, "test": result["test"], "report": str(page)})
+        return
+    print_line(f"{accuracy_line('test', experiment.judged(run)['test'])} in {seconds:.0f} s, all waiting counted")
+    print_line(f"run    {run.path}")
+    print_line(f"report {page}  (open it in a browser)")

@@ -1,0 +1,128 @@
+"""``fittingroom train``: a recipe or a model into a run folder, or a stopped run further."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fittingroom.cli.options import DataDir, Device, Json, Quiet, RunsDir, Threads
+from fittingroom.cli.output import accuracy_line, note, notices, print_json, print_line, print_table, recipe_values, watched, written
+from fittingroom.errors import UsageError
+
+if TYPE_CHECKING:
+    from fittingroom.recipe import Loaded
+    from fittingroom.runs import Run
+
+__all__ = ["train"]
+
+
+What = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL|RECIPE.toml", help="A model, a recipe that comes with the program, or a recipe file.", show_default=False
+    ),
+]
+Data = Annotated[
+    str | None, typer.Option("--data", metavar="NAME|PATH", help="Short for --set data.name=NAME.", show_default=False)
+]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value: --set optim.lr=0.01.", show_default=False)
+]
+RunDir = Annotated[
+    Path | None, typer.Option("--run-dir", help="The run folder; the default is a new one in --runs-dir.", show_default=False)
+]
+
+
+def train(
+    what: What = None,
+    data: Data = None,
+    changes: Changes = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Short for --set seed=N.", show_default=False)] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Short for --set train.epochs=N.", show_default=False)] = None,
+    run_dir: RunDir = None,
+    resume: Annotated[Path | None, typer.Option("--resume", metavar="RUN", help="Go on with this run.", show_default=False)] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print the recipe and where each value comes from; stop.")] = False,
+    runs_dir: RunsDir = Path("runs"),
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard event files too.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model, or go on with a run that was stopped or killed."""
+    if (what is None) == (resume is None):
+        raise UsageError("say what to train (a model or a recipe), or --resume RUN, and not both; see fittingroom models")
+    overrides = list(changes or [])
+    overrides += [f"data.name={json.dumps(data)}"] if data is not None else []
+    overrides += [f"seed={seed}"] if seed is not None else []
+    overrides += [f"train.epochs={epochs}"] if epochs is not None else []
+    if resume is not None and (overrides or run_dir is not None or show):
+        raise UsageError("--resume goes on with the run as it is: leave out --set, --data, --seed, --epochs, --run-dir and --show")
+    loaded = None if resume is not None else _load(str(what), overrides)
+    if loaded is not None and show:
+        _show(loaded, as_json)
+        return
+    from fittingroom import experiment, runs
+
+    if loaded is not None:
+        path = run_dir or experiment.free_folder(loaded.recipe, runs_dir)
+        recipe, carry_out = loaded.recipe, partial(experiment.train, loaded, path)
+    else:
+        stopped = runs.find(str(resume), runs_dir)
+        path, recipe, carry_out = stopped.path, stopped.recipe, partial(experiment.resume, stopped)
+    with watched(recipe, path, quiet) as watch:
+        run = carry_out(
+            setting=experiment.Setting(
+                data_dir=data_dir,
+                device=device,
+                threads=threads,
+                tensorboard=tensorboard,
+                notify=notices(),
+                progress=watch.progress,
+                epoch_done=watch.epoch_done,
+                downloaded=watch.download,
+            )
+        )
+    _finished(run, as_json)
+
+
+def _load(what: str, overrides: list[str]) -> Loaded:
+    """Load the recipe; a newcomer's mistake, naming the data in the model's place, has an answer of its own."""
+    from fittingroom import recipe
+    from fittingroom.data.named import CATALOG
+
+    if what in CATALOG or Path(what).is_dir() or Path(what).suffix in (".csv", ".npz"):
+        raise UsageError(f"{what} is data, and what comes first is a model or a recipe: fittingroom train compact --data {what}")
+    return recipe.load(what, overrides)
+
+
+def _show(loaded: Loaded, as_json: bool) -> None:
+    values = recipe_values(loaded.recipe, loaded.origins)
+    if as_json:
+        print_json([{"key": key, "value": value, "origin": origin} for key, value, origin in values])
+        return
+    print_table([("key", "left"), ("value", "left"), ("from", "left")], [[key, written(value), origin] for key, value, origin in values])
+
+
+def _finished(run: Run, as_json: bool) -> None:
+    from fittingroom import experiment
+
+    judged = experiment.judged(run).get("validation")
+    if as_json:
+        last = run.history[-1] if run.history else {}
+        epochs, figures = last.get("epoch", 0), last.get("train", {})
+        measured = run.evaluation.get("validation")
+        print_json({"run": str(run.path), "state": run.state, "epochs": epochs, "train": figures, "validation": measured})
+        return
+    if judged:
+        note(accuracy_line("validation", judged))
+    if run.recipe.data.validation == "test":
+        note('data.validation = "test": these are the test images, seen after every epoch')
+    else:
+        note(f"the test set stays sealed until: fittingroom evaluate {run.path} --test")
+    print_line(str(run.path))
