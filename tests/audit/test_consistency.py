@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from functools import cache
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fittingroom.audit.consistency import Constraint, decide, satisfies, smallest_clash
+from fittingroom.audit.matrix import figures_of
+from fittingroom.audit.published import audit_table, constraints_of
+from fittingroom.audit.table import ReportTable, read_tables
+from tests.audit.tables import DIGITS, FASHION, printed
+
+Matrix = list[list[int]]
+
+
+def table_of(text: str) -> ReportTable:
+    (table,) = read_tables(text)
+    assert isinstance(table, ReportTable)
+    return table
+
+
+@st.composite
+def matrices(draw: st.DrawFn, largest: int = 400) -> Matrix:
+    count = draw(st.integers(2, 12))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32)))
+    quality = draw(st.floats(0, 1))
+    chances = quality * np.eye(count) + (1 - quality) * generator.dirichlet(np.ones(count), count)
+    supports = generator.integers(1, largest, count)
+    matrix: Matrix = [generator.multinomial(support, row / row.sum()).tolist() for support, row in zip(supports, chances, strict=True)]
+    return matrix
+
+
+@settings(max_examples=40)
+@given(matrices(), st.integers(2, 4))
+def test_what_scikit_learn_prints_is_consistent(matrix: Matrix, digits: int) -> None:
+    table = table_of(printed(matrix, digits))
+    decision = decide(table.supports, constraints_of(table))
+    assert decision.answer == "consistent"
+    assert decision.witness is not None
+    # Printed anew by scikit-learn, the witness gives the same table, but for ties.
+    theirs = table_of(printed(decision.witness, digits))
+    for one, other in zip(constraints_of(table), constraints_of(theirs), strict=True):
+        assert one.key == other.key
+        assert abs(one.low - other.low) <= Fraction(1, 10**digits)
+    exact = figures_of(decision.witness)
+    assert all(
+        abs(exact[one.key] - (one.low + one.high) / 2) <= Fraction(1, 2 * 10**digits) + Fraction(2, 10**12) for one in constraints_of(table)
+    )
+
+
+def rows_of(support: int, classes: int) -> Iterator[tuple[int, ...]]:
+    """All ways to predict the images of one class."""
+    if classes == 1:
+        yield (support,)
+        return
+    for first in range(support + 1):
+        yield from ((first, *rest) for rest in rows_of(support - first, classes - 1))
+
+
+@cache
+def everything(supports: tuple[int, ...]) -> list[dict[tuple[str, str], Fraction]]:
+    """The figures of every confusion matrix with these supports."""
+    return [figures_of(rows) for rows in product(*(tuple(rows_of(support, len(supports))) for support in supports))]
+
+
+def brute(supports: tuple[int, ...], constraints: Sequence[Constraint]) -> bool:
+    return any(all(one.low <= figures[one.key] <= one.high for one in constraints) for figures in everything(supports))
+
+
+SMALL = ((0, 3, 4), (8, 5), (3, 7), (1, 1), (4, 3, 5), (2, 4, 3), (5, 1, 2))
+
+
+@settings(max_examples=150)
+@given(st.sampled_from(SMALL), st.integers(0, 2**32), st.integers(1, 3), st.integers(-30, 30))
+def test_one_changed_figure_is_refuted_exactly_where_enumeration_refutes(
+    supports: tuple[int, ...], seed: int, digits: int, change: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    choices = [list(rows_of(support, len(supports))) for support in supports]
+    matrix = [list(rows[generator.integers(len(rows))]) for rows in choices]
+    constraints = constraints_of(table_of(printed(matrix, digits)))
+    index = int(generator.integers(len(constraints)))
+    changed, step = constraints[index], Fraction(change, 10**digits)
+    constraints[index] = Constraint(changed.key, changed.low + step, changed.high + step)
+    decision = decide(supports, constraints)
+    assert (decision.answer == "consistent") == brute(supports, constraints)
+    assert decision.answer != "unknown"
+    if decision.answer == "clash":
+        clash, known = smallest_clash(supports, constraints)
+        assert all(one in constraints for one in clash)
+        assert not brute(supports, clash), "what is said to clash does"
+        if known in ("minimum", "minimal"):
+            assert all(brute(supports, [one for one in clash if one is not left_out]) for left_out in clash)
+        if known == "minimum" and len(clash) == 2:
+            assert all(brute(supports, [one]) for one in constraints)
+    else:
+        assert decision.witness is not None
+        assert satisfies(decision.witness, supports, constraints)
+
+
+def test_a_witness_with_a_wrong_figure_is_not_believed() -> None:
+    exact = Constraint(("accuracy", "accuracy"), Fraction(1, 2), Fraction(1, 2))
+    assert satisfies([[1, 1], [1, 1]], [2, 2], [exact])
+    assert not satisfies([[2, 0], [1, 1]], [2, 2], [exact])
+    assert not satisfies([[1, 1], [1, 1]], [2, 3], [exact])
+    assert not satisfies([[1, 1], [3, -1]], [2, 2], [])
+
+
+@pytest.mark.parametrize("text", [*FASHION.values(), DIGITS], ids=[*FASHION, "digits"])
+def test_the_tables_of_the_reports_have_a_witness_quickly(text: str) -> None:
+    table = table_of(text)
+    started = time.perf_counter()
+    decision = decide(table.supports, constraints_of(table))
+    seconds = time.perf_counter() - started
+    assert decision.witness is not None
+    assert len(constraints_of(table)) == 37
+    np.testing.assert_array_equal(np.sum(decision.witness, axis=1), table.supports)
+    assert seconds < 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("macro avg\t0.90\t0.90", "macro avg\t0.93\t0.90"),
+        ("weighted avg\t0.90\t0.90\t0.90", "weighted avg\t0.90\t0.90\t0.88"),
+        ("accuracy\t\t\t0.90", "accuracy\t\t\t0.92"),
+        ("6\t0.72\t0.74\t0.73", "6\t0.72\t0.74\t0.76"),
+        ("6\t0.72\t0.74\t0.73", "6\t0.22\t0.74\t0.34"),
+    ],
+)
+def test_a_tampered_table_is_refuted_in_two_seconds(old: str, new: str) -> None:
+    text = FASHION["custom"]
+    assert old in text
+    table = table_of(text.replace(old, new))
+    started = time.perf_counter()
+    audit = audit_table(table, "fashion-mnist")
+    seconds = time.perf_counter() - started
+    figures = next(finding for finding in audit.findings if finding.check == "figures")
+    assert figures.verdict == "fails"
+    assert 0 < len(figures.evidence["clash"]) <= 30
+    assert seconds < 3  # two, and one for a busy machine
+
+
+def test_a_smallest_clash_names_the_figures_of_one_class() -> None:
+    table = table_of(FASHION["custom"].replace("6\t0.72\t0.74\t0.73", "6\t0.72\t0.74\t0.76"))
+    clash, known = smallest_clash(table.supports, constraints_of(table))
+    assert {one.key for one in clash} == {("6", "precision"), ("6", "recall"), ("6", "f1")}
+    assert known == "minimal"
