@@ -105,7 +105,7 @@ def test_one_owner_at_a_time(run: Run) -> None:
 
     child = Child(own)
     try:
-        until(lambda: run.locked)
+        until(lambda: run.locked and (run.path / ".lock").read_bytes())  # it signs a moment after
         with pytest.raises(RunError, match=f"in use by process {child.pid}; wait for it, or choose another --run-dir"), run.owned():
             pass
         run.set_state("running")
