@@ -1,0 +1,1 @@
+"""Tuning: a search over recipes, by asking and telling; each trial is an ordinary run."""
