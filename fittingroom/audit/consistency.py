@@ -12,12 +12,14 @@ interval is wider by 1e-12, the error of a sum of doubles. Then:
 3. an integer program proposes a witness, whose matrix is built and recomputed with exact fractions before anyone is told of it;
 4. where all classes have the same support, macro and weighted averages are one quantity: printed differently they are a clash, but for a
    value exactly on a tie (a large table is not searched for that);
-5. what none of this settles is split into cases, down to single pairs, until it is settled or time is up. Then the answer is "unknown".
+5. what none of this settles is split into cases, down to single pairs, until it is settled or the effort is used up. Then the answer is
+   "unknown".
+
+Effort is counted in the numbers that go through a solver, never in seconds: an answer is the same on a slow machine and on a busy one.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -39,6 +41,12 @@ Cells = NDArray[np.int64]
 
 PROOF_MARGIN = 1e-10  # of bounds whose terms are of order 1; their rounding error stays below 1e-13
 PAIRS_AT_ONCE = 4_000_000
+# Units of `_Work`: about a microsecond each on a core of 2025.
+DECIDING = 1_800_000.0
+SHRINKING = 1_000_000.0
+NEED = 300_000.0  # of it, to show that one figure is needed
+QUESTION = 2_000.0  # what any question costs, however small
+ROOT = 10.0  # an integer program's first node, against a linear program of the same size
 COARSE = 400  # boxes of a class to begin with; more than the pairs of a class of 1,000 images in a table of two digits
 
 COLUMNS = ("precision", "recall", "f1")
@@ -67,7 +75,7 @@ class Decision:
     """Whether there is a matrix.
 
     Attributes:
-        answer: ``consistent``, ``clash`` or ``unknown`` (time was up).
+        answer: ``consistent``, ``clash`` or ``unknown`` (the effort was used up).
         witness: a confusion matrix with all the figures, where there is one.
         but_for_a_tie: the clash is of one quantity printed twice, differently; only a value exactly between the two could have
             been rounded both ways, and whether there is a matrix with that very value was not searched.
@@ -86,28 +94,29 @@ def satisfies(matrix: Matrix, supports: Sequence[int], constraints: Iterable[Con
     return all(constraint.low <= figures[constraint.key] <= constraint.high for constraint in constraints)
 
 
-def decide(supports: Sequence[int], constraints: Sequence[Constraint], seconds: float = 10.0) -> Decision:
+def decide(supports: Sequence[int], constraints: Sequence[Constraint], effort: float = 5.0) -> Decision:
     """Decide whether there is a confusion matrix with these row sums and figures.
 
     Args:
         supports: images of each class, two classes or more, one image or more.
         constraints: the figures, each key at most once or several times.
-        seconds: after which the answer may be ``unknown``.
+        effort: after which the answer may be ``unknown``; 1 is up to about two seconds for a table of ten classes.
     """
-    return _Problem(supports, constraints).decide(time.monotonic() + seconds)
+    return _Problem(supports, constraints).decide(_Work(effort * DECIDING))
 
 
-def smallest_clash(supports: Sequence[int], constraints: Sequence[Constraint], seconds: float = 1.2) -> tuple[list[Constraint], str]:
+def smallest_clash(supports: Sequence[int], constraints: Sequence[Constraint], effort: float = 1.0) -> tuple[list[Constraint], str]:
     """Shrink figures that clash to a few that still do.
 
-    Figures are left out, whole columns first and then one by one, as long as the rest is proven to clash.
+    One figure that cannot occur is looked for first, then one quantity that is printed twice, differently, then the figures of one
+    class. Else figures are left out, whole columns first and then one by one, as long as the rest is proven to clash.
 
     Returns:
         The figures, and what is known of their number: ``minimum`` (no fewer figures of this table clash), ``minimal`` (leaving
-        out any one ends the clash) or ``small`` (they clash; whether all are needed was not shown in the time).
+        out any one ends the clash) or ``small`` (they clash; whether all are needed was not shown with the effort).
     """
-    end = time.monotonic() + seconds
-    deadline = end - 0.3 * seconds  # the rest is for showing that all are needed
+    work = _Work(effort * SHRINKING)
+    shrinking = _Work(0.7 * work.left, work)  # the rest is for showing that all are needed
     for constraint in constraints:
         if not _possible_alone(supports, constraint):
             return [constraint], "minimum"
@@ -116,27 +125,34 @@ def smallest_clash(supports: Sequence[int], constraints: Sequence[Constraint], s
         return of_class, "minimum"
     if len(of_class) == 3:
         return of_class, "minimal"
-    best = of_class or list(constraints)
-    for first in _starts(supports, constraints, deadline):
-        for columns in (("f1",), ("f1", "recall", "precision")):
-            if len(best) > 2 and time.monotonic() < deadline:
-                best = min(best, _shrink(supports, first, columns, deadline), key=len)
-    if len(best) == 1 or (len(best) == 2 and all(_occurs(supports, constraint, end) for constraint in constraints)):
+    best = of_class or _printed_twice(constraints) or list(constraints)
+    if len(best) > 2:
+        for first in _starts(supports, constraints, shrinking):
+            for columns in (("f1",), ("f1", "recall", "precision")):
+                if len(best) > 2 and shrinking.left > 0:
+                    best = min(best, _shrink(supports, first, columns, shrinking), key=len)
+    if len(best) == 1 or (len(best) == 2 and all(_occurs(supports, constraint, work) for constraint in constraints)):
         return best, "minimum"
-    needed = all(_is_needed(supports, best, constraint, end) for constraint in best)
+    needed = all(_is_needed(supports, best, constraint, work) for constraint in best)
     return best, "minimal" if needed else "small"
 
 
-def _starts(supports: Sequence[int], constraints: Sequence[Constraint], deadline: float) -> Iterable[list[Constraint]]:
+def _printed_twice(constraints: Sequence[Constraint]) -> list[Constraint]:
+    """Two figures of one quantity whose intervals have nothing in common, or none."""
+    pairs = ((one, other) for one, other in combinations(constraints, 2) if one.key == other.key)
+    return next(([one, other] for one, other in pairs if one.high < other.low or other.high < one.low), [])
+
+
+def _starts(supports: Sequence[int], constraints: Sequence[Constraint], work: _Work) -> Iterable[list[Constraint]]:
     """Subsets that clash, from which to shrink: the averages, the classes with one average each; then everything."""
     of_classes = [constraint for constraint in constraints if constraint.key[0].isdecimal()]
     others = [constraint for constraint in constraints if not constraint.key[0].isdecimal()]
-    if len(others) > 1 and _Problem(supports, others).is_refuted(deadline):
+    if len(others) > 1 and _Problem(supports, others).is_refuted(work):
         yield others
         return
     found = False
     for other in sorted(others, key=lambda constraint: constraint.key[1] in ("precision", "f1")):  # the quick ones first
-        if _Problem(supports, [*of_classes, other]).is_refuted(deadline):
+        if _Problem(supports, [*of_classes, other]).is_refuted(work):
             found = True
             yield [other, *of_classes]
     if not found:
@@ -163,11 +179,11 @@ def _own(constraints: Iterable[Constraint]) -> Own:
     return tuple(limits.values())
 
 
-def _shrink(supports: Sequence[int], clash: list[Constraint], columns: tuple[str, ...], deadline: float) -> list[Constraint]:
+def _shrink(supports: Sequence[int], clash: list[Constraint], columns: tuple[str, ...], work: _Work) -> list[Constraint]:
     def without(left_out: list[Constraint]) -> bool:
         nonlocal clash
         rest = [constraint for constraint in clash if constraint not in left_out]
-        if not left_out or not rest or time.monotonic() > deadline or not _Problem(supports, rest).is_refuted(deadline):
+        if not left_out or not rest or work.left <= 0 or not _Problem(supports, rest).is_refuted(work):
             return False
         clash = rest
         return True
@@ -182,16 +198,15 @@ def _shrink(supports: Sequence[int], clash: list[Constraint], columns: tuple[str
     return clash
 
 
-def _is_needed(supports: Sequence[int], clash: list[Constraint], constraint: Constraint, deadline: float) -> bool:
+def _is_needed(supports: Sequence[int], clash: list[Constraint], constraint: Constraint, work: _Work) -> bool:
     """Whether the clash ends, with a witness to show for it, where this figure is left out."""
     rest = [other for other in clash if other is not constraint]
-    if len(rest) == 1 and _occurs(supports, rest[0], deadline):
+    if len(rest) == 1 and _occurs(supports, rest[0], work):
         return True
-    until = min(deadline, time.monotonic() + 0.3)
-    return time.monotonic() < deadline and _Problem(supports, rest).decide(until, COARSE).answer == "consistent"
+    return work.left > 0 and _Problem(supports, rest).decide(_Work(NEED, work), COARSE).answer == "consistent"
 
 
-def _occurs(supports: Sequence[int], constraint: Constraint, deadline: float) -> bool:
+def _occurs(supports: Sequence[int], constraint: Constraint, work: _Work) -> bool:
     """Whether a figure that `_possible_alone` and `_clash_of_a_class` let pass is shown to occur in some matrix."""
     row, column = constraint.key
     if row.isdecimal() or (column in ("recall", "accuracy") and row != "macro avg"):
@@ -200,7 +215,7 @@ def _occurs(supports: Sequence[int], constraint: Constraint, deadline: float) ->
     share = (max(constraint.low, Fraction(0)) + min(constraint.high, Fraction(1))) / 2
     if problem.check([(_floor(share * support + Fraction(1, 2)), support) for support in supports]):
         return True
-    return time.monotonic() < deadline and problem.decide(deadline, COARSE).answer == "consistent"
+    return work.left > 0 and problem.decide(work, COARSE).answer == "consistent"
 
 
 def _possible_alone(supports: Sequence[int], constraint: Constraint) -> bool:
@@ -217,6 +232,25 @@ def _possible_alone(supports: Sequence[int], constraint: Constraint) -> bool:
 
 
 # --- the search
+
+
+class _Work:
+    """What a search may still do.
+
+    Args:
+        units: how much, in numbers that a linear program has to look at.
+        of: a larger allowance that this one is a part of.
+    """
+
+    def __init__(self, units: float, of: _Work | None = None) -> None:
+        self.left: float = units if of is None else min(units, of.left)
+        self._of = of
+
+    def spend(self, units: float) -> None:
+        """Take note of what was done."""
+        self.left -= units
+        if self._of is not None:
+            self._of.spend(units)
 
 
 @dataclass(frozen=True)
@@ -255,6 +289,11 @@ class _Rows:
     low: Array
     high: Array
 
+    @property
+    def work(self) -> float:
+        """What a linear program over these sums costs."""
+        return QUESTION + sum(part.size for part in self.least)
+
 
 class _Problem:
     def __init__(self, supports: Sequence[int], constraints: Sequence[Constraint]) -> None:
@@ -283,54 +322,60 @@ class _Problem:
         form = _boxes if self.curved else _corners
         return [form(support, self.images, own, most_boxes) for support, own in zip(self.supports, self.own, strict=True)]
 
-    def is_refuted(self, deadline: float) -> bool:
+    def is_refuted(self, work: _Work) -> bool:
         """Whether it is proven, quickly, that there is no matrix."""
+        work.spend(QUESTION)
         if not self.possible:
             return True
         cells = self._cells(COARSE)
         rows = self._rows(cells)
+        work.spend(rows.work)
         refuted = _out_of_reach(rows)
         if not refuted and all(part.complete for part in cells) and _combinations(cells) <= 1_000_000:
-            return self._enumerate(cells, rows) is None
+            return self._enumerate(cells, rows, work) is None
         return refuted or self.tie
 
-    def decide(self, deadline: float, finest: int = 20_000) -> Decision:
-        """Decide; see `decide`. Boxes are at most as fine as `finest`."""
+    def decide(self, work: _Work, finest: int = 20_000) -> Decision:
+        """Decide; see `decide`. Boxes are at most as fine as `finest`, and the first ones are tried however little work is left."""
         if not self.possible:
             return Decision("clash")
         for fineness in (COARSE, 4_000, 20_000):
-            if fineness > finest or (fineness > COARSE and time.monotonic() > deadline):
+            if fineness > finest:
                 break
             cells = self._cells(fineness)
             rows = self._rows(cells)
+            if fineness > COARSE and rows.work > work.left:
+                break
+            work.spend(rows.work)
             if _out_of_reach(rows):
                 return Decision("clash")
             if all(part.complete for part in cells) and _combinations(cells) <= 2_000_000:
-                witness = self._enumerate(cells, rows)
+                witness = self._enumerate(cells, rows, work)
                 return Decision("consistent", witness) if witness else Decision("clash")
             if self.tie:
                 return Decision("clash", but_for_a_tie=True)
-            witness = self._propose(cells, deadline) if self.curved else self._propose_linear(deadline)
+            witness = self._propose(cells, work) if self.curved else self._propose_linear(work)
             if witness:
                 return Decision("consistent", witness)
             if all(part.complete for part in cells):
-                return self._split(cells, deadline)
+                return self._split(cells, work)
             if not self.curved:
                 break
         return Decision("unknown")
 
-    def _split(self, cells: list[_Cells], deadline: float) -> Decision:
+    def _split(self, cells: list[_Cells], work: _Work) -> Decision:
         """Settle by cases: the class with the most pairs is split in two until each case is refuted or enumerated."""
         pending = [cells]
         while pending:
-            if time.monotonic() > deadline:
+            if work.left <= 0:
                 return Decision("unknown")
             case = pending.pop()
             rows = self._rows(case)
+            work.spend(rows.work)
             if _out_of_reach(rows):
                 continue
             if _combinations(case) <= 2_000_000:
-                witness = self._enumerate(case, rows)
+                witness = self._enumerate(case, rows, work)
                 if witness:
                     return Decision("consistent", witness)
                 continue
@@ -384,8 +429,9 @@ class _Problem:
             high.append(1.0)
         return _Rows([np.stack(part) for part in least], [np.stack(part) for part in most], np.array(low), np.array(high))
 
-    def _enumerate(self, cells: list[_Cells], rows: _Rows) -> Matrix | None:
+    def _enumerate(self, cells: list[_Cells], rows: _Rows, work: _Work) -> Matrix | None:
         """Try every combination of exact pairs: two halves of the classes, every sum of one against every sum of the other."""
+        work.spend(_combinations(cells) / 100)
         half = _halfway(cells)
         left, left_choice = _sums(rows.least[:half])
         right, right_choice = _sums(rows.least[half:])
@@ -404,39 +450,32 @@ class _Problem:
                     return matrix
         return None
 
-    def _propose(self, cells: list[_Cells], deadline: float) -> Matrix | None:
+    def _propose(self, cells: list[_Cells], work: _Work) -> Matrix | None:
         """Ask an integer program for a choice of pairs, and believe nothing of it."""
-        from scipy.optimize import Bounds, LinearConstraint, milp
         from scipy.sparse import csr_array
 
         exact = [_Cells(part.points[:, [0, 0, 1, 1]], part.points, part.complete) for part in cells]
         rows = self._rows(exact)
         sums = np.concatenate(rows.least, axis=1) * 1_000.0  # the solver's tolerance is absolute
-        choose = _choose(exact)
-        constraints = [LinearConstraint(sums, rows.low * 1_000.0, rows.high * 1_000.0), LinearConstraint(csr_array(choose), 1, 1)]
-        limit = max(0.05, deadline - time.monotonic())
-        size = sums.shape[1]
-        done = milp(np.zeros(size), constraints=constraints, integrality=np.ones(size), bounds=Bounds(0, 1), options={"time_limit": limit})
-        if done.x is None:
+        constraints = [(sums, rows.low * 1_000.0, rows.high * 1_000.0), (csr_array(_choose(exact)), 1.0, 1.0)]
+        found = _integers(constraints, 0.0, 1.0, sums.size, work)
+        if found is None:
             return None
         ends = np.cumsum([len(part) for part in exact])[:-1]
-        chosen = [int(np.argmax(part)) for part in np.split(done.x, ends)]
+        chosen = [int(np.argmax(part)) for part in np.split(found, ends)]
         return self.check([tuple(part.points[index]) for part, index in zip(exact, chosen, strict=True)])
 
-    def _propose_linear(self, deadline: float) -> Matrix | None:
+    def _propose_linear(self, work: _Work) -> Matrix | None:
         """The same with the pairs themselves as integer unknowns: a figure's limits are linear in them as long as it is no average."""
-        from scipy.optimize import Bounds, LinearConstraint, milp
-
         classes = len(self.supports)
         rows, low, high = self._linear_rows()
         strips = [_strips(support, self.images, own) for support, own in zip(self.supports, self.own, strict=True)]
-        bounds = Bounds([*(part[0][0] for part in strips), *[0] * classes], [*(part[-1][0] for part in strips), *[self.images] * classes])
-        limit = {"time_limit": max(0.05, deadline - time.monotonic())}
-        constraint = LinearConstraint(rows, low, high)
-        done = milp(np.zeros(2 * classes), constraints=constraint, integrality=np.ones(2 * classes), bounds=bounds, options=limit)
-        if done.x is None:
+        least = np.array([*(part[0][0] for part in strips), *[0] * classes])
+        most = np.array([*(part[-1][0] for part in strips), *[self.images] * classes])
+        found = _integers([(rows, low, high)], least, most, rows.size, work)
+        if found is None:
             return None
-        chosen = np.rint(done.x).astype(np.int64).tolist()
+        chosen = np.rint(found).astype(np.int64).tolist()
         return self.check(list(zip(chosen[:classes], chosen[classes:], strict=True)))
 
     def _linear_rows(self) -> tuple[Array, Array, Array]:
@@ -591,6 +630,34 @@ def _out_of_reach(rows: _Rows) -> bool:
     multipliers = np.maximum(0.0, -done.ineqlin.marginals)
     reached = sum(float((multipliers @ part).min()) for part in sides) - float(multipliers @ limits)
     return reached > PROOF_MARGIN * max(1.0, float(multipliers.sum()))
+
+
+def _integers(constraints: Sequence[tuple[Any, Any, Any]], least: Any, most: Any, size: int, work: _Work) -> Array | None:
+    """Whole numbers that keep ``low <= matrix @ numbers <= high``, or None where none are found with the work left.
+
+    Args:
+        constraints: matrix, low and high of each.
+        least, most: limits of the numbers.
+        size: entries of the matrix, by which the work is counted.
+        work: limits the nodes of the search.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
+    cost = QUESTION + ROOT * size
+    if cost > work.left:
+        return None
+    unknowns = constraints[0][0].shape[1]
+    nodes = 1 + min(1_000_000, int((work.left - cost) / size))
+    done = milp(
+        np.zeros(unknowns),
+        constraints=[LinearConstraint(*one) for one in constraints],
+        integrality=np.ones(unknowns),
+        bounds=Bounds(least, most),
+        options={"node_limit": nodes},
+    )
+    work.spend(cost + size * (done.mip_node_count or 0))
+    found: Array | None = done.x
+    return found
 
 
 def _choose(cells: list[_Cells]) -> Array:

@@ -30,7 +30,7 @@ def table(
     accuracy: Annotated[
         list[str] | None, typer.Option("--accuracy", help="An accuracy quoted beside the table, such as 99.43%.", show_default=False)
     ] = None,
-    seconds: Annotated[float, typer.Option("--seconds", help="For the search, per table.", min=0.1, max=3600)] = 1.8,
+    effort: Annotated[float, typer.Option("--effort", help="How long to search; 1 is up to 2 seconds as a rule.", min=0.1, max=1000)] = 1.0,
     test: OpenTest = False,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -42,7 +42,7 @@ def table(
     quoted = [parse_figure(text) for text in accuracy or []]
     tables = _read(file)
     own = _own_parts(data, test, data_dir) if data is not None else []
-    audits = [audit_table(found, data, quoted, own, seconds) for found in tables]
+    audits = [audit_table(found, data, quoted, own, effort) for found in tables]
     _finish(audits, {"file": file, "data": data, "tables": [audit.to_json() for audit in audits]}, as_json)
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cache
@@ -114,15 +113,29 @@ def test_a_witness_with_a_wrong_figure_is_not_believed() -> None:
 
 
 @pytest.mark.parametrize("text", [*FASHION.values(), DIGITS], ids=[*FASHION, "digits"])
-def test_the_tables_of_the_reports_have_a_witness_quickly(text: str) -> None:
+def test_the_tables_of_the_reports_have_a_witness_with_the_usual_effort(text: str) -> None:
     table = table_of(text)
-    started = time.perf_counter()
-    decision = decide(table.supports, constraints_of(table))
-    seconds = time.perf_counter() - started
+    decision = decide(table.supports, constraints_of(table), effort=1.0)
     assert decision.witness is not None
     assert len(constraints_of(table)) == 37
     np.testing.assert_array_equal(np.sum(decision.witness, axis=1), table.supports)
-    assert seconds < 2
+
+
+def test_what_no_effort_settles_is_unknown_and_never_wrong() -> None:
+    table = table_of(FASHION["custom"])
+    answers = [decide(table.supports, constraints_of(table), effort).answer for effort in (1e-6, 0.01, 0.1, 1.0)]
+    assert answers[0] == "unknown"
+    assert answers[-1] == "consistent"
+    assert set(answers) == {"unknown", "consistent"}
+
+
+def test_one_quantity_printed_twice_is_found_without_a_search() -> None:
+    table = table_of(DIGITS)
+    quoted = Constraint(("accuracy", "accuracy"), Fraction(99425, 100_000), Fraction(99435, 100_000))
+    clash, known = smallest_clash(table.supports, [*constraints_of(table), quoted], effort=0.0)
+    assert [one.key for one in clash] == 2 * [("accuracy", "accuracy")]
+    assert known in ("minimum", "small")
+    assert smallest_clash(table.supports, [*constraints_of(table), quoted])[1] == "minimum"
 
 
 @pytest.mark.parametrize(
@@ -135,17 +148,15 @@ def test_the_tables_of_the_reports_have_a_witness_quickly(text: str) -> None:
         ("6\t0.72\t0.74\t0.73", "6\t0.22\t0.74\t0.34"),
     ],
 )
-def test_a_tampered_table_is_refuted_in_two_seconds(old: str, new: str) -> None:
+def test_a_tampered_table_is_refuted(old: str, new: str) -> None:
     text = FASHION["custom"]
     assert old in text
     table = table_of(text.replace(old, new))
-    started = time.perf_counter()
     audit = audit_table(table, "fashion-mnist")
-    seconds = time.perf_counter() - started
     figures = next(finding for finding in audit.findings if finding.check == "figures")
     assert figures.verdict == "fails"
-    assert 0 < len(figures.evidence["clash"]) <= 30
-    assert seconds < 3  # two, and one for a busy machine
+    assert 0 < len(figures.evidence["clash"]) <= 7
+    assert figures.evidence["smallest"] in ("minimum", "minimal")
 
 
 def test_a_smallest_clash_names_the_figures_of_one_class() -> None:
