@@ -18,7 +18,7 @@ from fittingroom.data.resident import Resident
 from fittingroom.errors import UsageError
 from fittingroom.seeds import derive
 from fittingroom.train.loop import fit, predict
-from fittingroom.train.precision import choose_device, choose_precision
+from fittingroom.train.precision import choose_device, choose_precision, settle
 
 __all__ = ["FittingRoomClassifier"]
 
@@ -77,6 +77,7 @@ class FittingRoomClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         self.image_shape_ = tuple(pixels.shape[1:])
         try:
             settings, device = self._recipe(), choose_device("auto")
+            settle(device)
             self.network_ = models.build(
                 settings.model.name,
                 input_shape=self.image_shape_,

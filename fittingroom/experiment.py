@@ -28,15 +28,15 @@ from fittingroom.runs import Predictions, Run
 from fittingroom.seeds import derive
 from fittingroom.train import checkpoint
 from fittingroom.train.loop import fit, kept_weights, predict
-from fittingroom.train.precision import Precision, choose_device, choose_precision
+from fittingroom.train.precision import Precision, choose_device, choose_precision, settle
 from fittingroom.train.stopping import check_monitored
 
 __all__ = [
     "Machine",
     "Prepared",
     "Setting",
+    "Stopped",
     "evaluate",
-    "free_folder",
     "judged",
     "load_model",
     "new_model",
@@ -48,6 +48,10 @@ __all__ = [
 
 # Classical models can be slow to ask; their training accuracy is taken on this many training images.
 CLASSICAL_SAMPLE = 5_000
+
+
+class Stopped(Exception):
+    """Raised by a callback of `Setting` to stop a run in good order, to go on another time; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Setting:
         notify: called with each notice, one line of text.
         progress: called with epoch, step and steps of the epoch.
         epoch_done: called with each epoch's record.
+        begun: called with the run's folder, once it is there.
         downloaded: called, while data are fetched, with the bytes that are there and the bytes of the whole set.
         checkpoint_seconds: a checkpoint is written after an epoch, but no more often than this: a crash then costs an epoch or
             these seconds, whichever is more, and short epochs do not wait for the disk.
@@ -76,6 +81,7 @@ class Setting:
     notify: Callable[[str], None] = lambda line: None
     progress: Callable[[int, int, int], None] = lambda epoch, step, steps: None
     epoch_done: Callable[[dict[str, Any]], None] = lambda record: None
+    begun: Callable[[Path], None] = lambda path: None
     downloaded: Callable[[int, int], None] = lambda there, expected: None
     checkpoint_seconds: float = 2.0
 
@@ -168,7 +174,8 @@ def train(loaded: Loaded, run_dir: Path | None = None, runs_dir: Path = Path("ru
     machine = Machine.choose(recipe, setting)
     prepared = prepare(recipe, setting)
     model = new_model(recipe, prepared.data.input_shape, len(prepared.data.classes), machine.device)
-    run = runs.create(run_dir or free_folder(recipe, runs_dir), loaded)
+    run = runs.create_new(runs_dir, loaded, datetime.now()) if run_dir is None else runs.create(run_dir, loaded)
+    setting.begun(run.path)
     with run.owned():
         run.write_json("environment.json", _environment(recipe, prepared, machine))
         _carry_out(run, recipe, prepared, model, machine, setting, None)
@@ -188,6 +195,7 @@ def resume(run: Run, setting: Setting | None = None) -> Run:
     if setting.tensorboard:
         _summary_writer()
     recipe = run.recipe
+    setting.begun(run.path)
     with run.owned():
         recorded = run.environment
         if setting.threads is None and isinstance(recorded.get("threads"), int):
@@ -312,6 +320,7 @@ class Machine:
         if setting.threads is not None:
             torch.set_num_threads(setting.threads)
         device = choose_device(setting.device)
+        settle(device)
         return cls(device, choose_precision(recipe.train.precision, device))
 
 
@@ -346,6 +355,9 @@ def _carry_out(
         run.set_state("finished", memory_peak=environment.memory_peak())
     except KeyboardInterrupt:
         run.set_state("stopped", "interrupted")
+        raise
+    except Stopped as stop:
+        run.set_state("stopped", str(stop))
         raise
     except Exception as error:
         run.set_state("failed", str(error))
@@ -467,6 +479,7 @@ def _environment(recipe: Recipe, prepared: Prepared, machine: Machine) -> dict[s
     return {
         **environment.describe(),
         "device": str(machine.device),
+        **({"gpu": torch.cuda.get_device_name(machine.device)} if machine.device.type == "cuda" else {}),
         "precision": {"name": machine.precision.name, "reason": machine.precision.reason},
         "kernels": native.description(),
         "model": {
@@ -503,8 +516,8 @@ def _same_data(run: Run, recorded: dict[str, Any], prepared: Prepared) -> None:
 
 def _tell_differences(recorded: dict[str, Any], now: dict[str, Any], notify: Callable[[str], None]) -> None:
     """Say where a run goes on under other conditions than it began under: its last bits may then differ."""
-    keys = ("processor", "threads", "device", "precision", "kernels")
-    changed = [f"{key} {recorded.get(key)} → {now[key]}" for key in keys if recorded.get(key) != now[key]]
+    keys = ("processor", "threads", "device", "gpu", "precision", "kernels")
+    changed = [f"{key} {recorded.get(key)} → {now.get(key)}" for key in keys if recorded.get(key) != now.get(key)]
     if recorded.get("packages", {}).get("torch") != now["packages"]["torch"]:
         changed.append(f"torch {recorded.get('packages', {}).get('torch')} → {now['packages']['torch']}")
     if changed:
@@ -515,16 +528,6 @@ def _with_threads(setting: Setting, threads: int) -> Setting:
     from dataclasses import replace
 
     return replace(setting, threads=threads)
-
-
-def free_folder(recipe: Recipe, runs_dir: Path) -> Path:
-    """Return the path of a new run folder in ``runs_dir``; where the name is taken, with ``-2``, ``-3`` … behind it."""
-    path = runs_dir / runs.new_name(recipe, datetime.now())
-    candidate, number = path, 1
-    while candidate.exists():
-        number += 1
-        candidate = path.with_name(f"{path.name}-{number}")
-    return candidate
 
 
 def _summary_writer() -> Any:

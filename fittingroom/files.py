@@ -130,6 +130,6 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         except ValueError as error:
             if number == len(lines):
                 return
-            raise FittingRoomError(f"{path}: line {number} is damaged; the file has been changed by hand or by a fault") from error
+            raise FittingRoomError(f"{path}: line {number} is damaged; restore the file, or make it anew") from error
         if isinstance(value, dict):
             yield value

@@ -16,7 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from fittingroom.errors import UsageError, nearest
 
@@ -43,9 +53,17 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Table(BaseModel):
-    """Base of every table of a recipe: immutable, unknown keys refused, NaN refused."""
+    """Base of every table of a recipe: immutable, unknown keys refused, NaN refused, true and false no numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, strict=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, field: ValidationInfo) -> Any:
+        items = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(item, bool) for item in items) and cls.model_fields[str(field.field_name)].annotation is not bool:
+            raise ValueError("input should not be true or false")
+        return value
 
 
 class Model(BaseModel):

@@ -6,6 +6,7 @@ A folder has one owner at a time (a lock that the operating system drops when th
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ["STATES", "Predictions", "Run", "create", "find", "list_runs", "new_name"]
+__all__ = ["STATES", "Predictions", "Run", "create", "create_new", "find", "list_runs", "new_name"]
 
 STATES = ("created", "running", "finished", "stopped", "failed")
 # What a folder holds before it holds a recipe.
@@ -140,7 +141,7 @@ class Run:
         try:
             return load(self.path / "recipe.toml").recipe
         except UsageError as error:
-            raise RunError(f"{error}; the file has been changed by hand or by a fault") from None
+            raise RunError(f"{error}; restore it, or train the run again") from None
 
     @property
     def origins(self) -> dict[str, str]:
@@ -153,7 +154,7 @@ class Run:
         """One of `STATES`; a run whose process died while running is `stopped`."""
         state = str(self.read("state.json", {}).get("state", "created"))
         if state not in STATES:
-            raise RunError(f"{self.path / 'state.json'}: unknown state '{state}'; the file has been changed by hand or by a fault")
+            raise RunError(f"{self.path / 'state.json'}: unknown state '{state}'; restore it, or train the run again")
         return "stopped" if state == "running" and not self.locked else state
 
     @property
@@ -366,6 +367,25 @@ def create(path: Path, loaded: Loaded) -> Run:
             path.rmdir()
             raise
     return run
+
+
+def create_new(runs: Path, loaded: Loaded, now: datetime) -> Run:
+    """Make a run folder in ``runs`` under a name of its own; where `new_name` is taken, be it just now, with ``-2``, ``-3`` … behind it.
+
+    Raises:
+        FittingRoomError: the folder cannot be written.
+    """
+    name = new_name(loaded.recipe, now)
+    for number in itertools.count(1):
+        path = runs / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)  # of several processes, one makes it
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise explain(error, path) from error
+        return create(path, loaded)
+    raise AssertionError("there are more numbers than folders")
 
 
 def _refuse_what_is_there(path: Path) -> None:

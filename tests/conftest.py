@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-# Before torch is imported, here or in a process that a test starts: small steps shared among threads take many times longer.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Before torch is imported, here or in a process that a test starts: small steps shared among threads take many times longer, and a
+# fork of a process with threads can wait for ever.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 from pathlib import Path
 
@@ -16,10 +17,22 @@ from hypothesis import HealthCheck, settings
 from fittingroom.data.arrays import Images
 from tests.data.made import npz_bytes
 
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# What is printed is what a plain terminal of 80 columns gets, wherever the tests run; read when the commands are imported.
+for name in ("COLUMNS", "LINES", "TERMINAL_WIDTH", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE", "GITHUB_ACTIONS"):
+    os.environ.pop(name, None)
+
+# The same examples every time, so that the gate never fails by chance; `pytest --hypothesis-profile=search` looks for new ones.
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("patient", settings.get_profile("search"), derandomize=True, database=None)
 settings.load_profile("patient")
 
 CLASSES, SIDE = 4, 12
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave a GPU to the tests that are about it: the others train on the CPU, wherever they run, and fork."""
+    if config.getoption("markexpr") != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def made_set_of(count: int, seed: int) -> Images:

@@ -15,6 +15,8 @@ from tempfile import mkdtemp
 from fittingroom.errors import FittingRoomError
 
 NOBODY = 65534
+# Seconds: more than anything here takes on a slow and busy machine with one core, and less than pytest's own limit.
+PATIENCE = 200.0
 
 
 class Child:
@@ -84,7 +86,7 @@ class Child:
         return self._returned
 
 
-def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait until ``condition`` holds."""
     end = time.monotonic() + seconds
     while not condition():

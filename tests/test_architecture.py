@@ -140,7 +140,7 @@ HEAVY = ["torch", "numpy", "scipy", "sklearn", "matplotlib", "PIL", "safetensors
 def loaded_after(code: str) -> list[str]:
     """Which of the heavy packages a fresh interpreter has loaded after ``code``."""
     ending = f"\nimport json, sys\nprint(json.dumps([name for name in {HEAVY} if name in sys.modules]), file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", code + ending], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code + ending], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     loaded: list[str] = json.loads(done.stderr.splitlines()[-1])
     return loaded

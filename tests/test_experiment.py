@@ -23,7 +23,8 @@ from fittingroom.runs import Run
 from tests.conftest import CLASSES, SIDE, made_set_of
 from tests.data.made import npz_bytes, write_idx
 
-SETTING = Setting(device="cpu", threads=1, download=False)
+# One checkpoint, at the end, however slow the machine is.
+SETTING = Setting(device="cpu", threads=1, download=False, checkpoint_seconds=3600.0)
 
 
 def loaded(data: Path | str, model: str = "mlp", **changes: Any) -> Loaded:
@@ -341,15 +342,6 @@ def test_a_diverged_run_has_failed_and_says_where(made_set: Path, tmp_path: Path
     assert "in epoch 1, step" in run.reason
     assert run.history == []
     json.loads((run.path / "state.json").read_text())
-
-
-def test_new_folders_do_not_collide(made_set: Path, tmp_path: Path) -> None:
-    settings = loaded(made_set).recipe
-    first = experiment.free_folder(settings, tmp_path)
-    assert first.parent == tmp_path
-    first.mkdir()
-    names = {experiment.free_folder(settings, tmp_path).name for _ in range(2)}
-    assert first.name not in names
 
 
 def test_idx_and_npz_of_the_same_images_train_to_the_same_bits(made_set: Path, tmp_path: Path, finished: Run) -> None:

@@ -24,7 +24,7 @@ from fittingroom.cli.main import main
 from fittingroom.experiment import Setting
 from fittingroom.files import is_temporary
 from fittingroom.runs import Run
-from tests.processes import Child, as_someone_else, may_write_everywhere, until
+from tests.processes import PATIENCE, Child, as_someone_else, may_write_everywhere, until
 
 KILLS = int(os.environ.get("FITTINGROOM_KILLS", "20"))
 SETTING = Setting(device="cpu", threads=1, download=False, checkpoint_seconds=0.0)
@@ -238,9 +238,7 @@ def test_an_interrupted_run_stops_at_once_and_says_how_to_go_on(made_set: Path, 
     for arguments in (begin(made_set, run.path, **ENDLESS), ["train", "--resume", run.path, "--quiet"]):
         with training(*arguments, run=run) as child:
             child.send(number)
-            began = time.monotonic()
-            assert child.wait() == code
-            assert time.monotonic() - began < 5
+            assert child.wait(PATIENCE) == code, "it trains for hours if it is not stopped"
         assert run.state == "stopped"
         assert run.reason == "interrupted"
         assert child.errors.splitlines()[-1] == f"stopped; go on with: fittingroom train --resume {run.path}"
@@ -367,7 +365,7 @@ def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
 
 def test_killed_as_a_person_would(made_set: Path, tmp_path: Path) -> None:
     """Two kills of the program as it is installed, started from nothing each time."""
-    changes = {"train.epochs": 25}
+    changes = {"train.epochs": 60}
     expected, run = Run(tmp_path / "expected"), Run(tmp_path / "run")
     assert command(*begin(made_set, expected.path, **changes)).wait() == 0
     program = [sys.executable, "-m", "fittingroom"]

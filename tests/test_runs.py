@@ -98,6 +98,17 @@ def test_of_many_that_make_one_folder_one_does(tmp_path: Path) -> None:
     assert all("holds a run already" in child.errors or "in use by" in child.errors for child in children if child.wait())
 
 
+def test_each_of_many_that_begin_in_one_second_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    now = datetime(2026, 11, 20, 14, 30, 12)
+    name = runs.new_name(LOADED.recipe, now)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / name).write_text("a file of mine")
+    children = [Child(lambda: print(runs.create_new(tmp_path / "runs", LOADED, now).name)) for _ in range(8)]
+    assert [child.wait() for child in children] == 8 * [0]
+    assert sorted(child.out.strip() for child in children) == [f"{name}-{number}" for number in range(2, 10)]
+    assert {run.state for run in runs.list_runs(tmp_path / "runs")} == {"created"}
+
+
 def test_one_owner_at_a_time(run: Run) -> None:
     def own() -> None:
         with run.owned():

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,21 +144,24 @@ class Watch:
         progress: takes epoch, step and steps of the epoch.
         epoch_done: takes an epoch's record.
         download: takes the bytes that are there and the bytes expected.
+        begun: takes the run's folder.
     """
 
     progress: Callable[[int, int, int], None] = lambda epoch, step, steps: None
     epoch_done: Callable[[dict[str, Any]], None] = lambda record: None
     download: Callable[[int, int], None] = lambda there, expected: None
+    begun: Callable[[Path], None] = lambda path: None
 
 
 @contextmanager
-def watched(recipe: Recipe, path: Path, quiet: bool = False) -> Iterator[Watch]:
-    """Watch the training run in the folder ``path``; an interrupted one says how to go on."""
+def watched(recipe: Recipe, quiet: bool = False) -> Iterator[Watch]:
+    """Watch a training run; an interrupted one says how to go on."""
+    begun: list[Path] = []
     try:
         with _epoch_progress(recipe, quiet) as watch:
-            yield watch
+            yield replace(watch, begun=begun.append)
     except KeyboardInterrupt:
-        if (path / "recipe.toml").exists():
+        for path in begun:
             note(f"stopped; go on with: fittingroom train --resume {path}")
         raise
 

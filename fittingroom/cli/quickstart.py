@@ -40,10 +40,10 @@ def quickstart(
         note("NOTE: Fashion-MNIST cannot be had here, so this trains on scikit-learn's 8×8 digits instead.")
         note("NOTE: its figures say nothing about clothes.")
         loaded = recipe.load("compact", [f"seed={seed}", "data.name=digits", "data.validation=0.2"])
-    path = experiment.free_folder(loaded.recipe, runs_dir)
     note(f"training {loaded.recipe.model.name} on {loaded.recipe.data.name}; Ctrl-C stops, and --resume goes on")
-    with watched(loaded.recipe, path) as watch:
-        run = experiment.train(loaded, path, setting=replace(setting, progress=watch.progress, epoch_done=watch.epoch_done))
+    with watched(loaded.recipe) as watch:
+        watching = replace(setting, progress=watch.progress, epoch_done=watch.epoch_done, begun=watch.begun)
+        run = experiment.train(loaded, runs_dir=runs_dir, setting=watching)
     result = experiment.evaluate(run, test=True, reason="quickstart, once at its end", setting=setting)
     page = write_report(run, data_dir=data_dir, notify=notify)
     seconds = time.perf_counter() - began

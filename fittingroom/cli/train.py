@@ -26,9 +26,7 @@ What = Annotated[
         metavar="MODEL|RECIPE.toml", help="A model, a recipe that comes with the program, or a recipe file.", show_default=False
     ),
 ]
-Data = Annotated[
-    str | None, typer.Option("--data", metavar="NAME|PATH", help="Short for --set data.name=NAME.", show_default=False)
-]
+Data = Annotated[str | None, typer.Option("--data", metavar="NAME|PATH", help="Short for --set data.name=NAME.", show_default=False)]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value: --set optim.lr=0.01.", show_default=False)
 ]
@@ -70,12 +68,11 @@ def train(
     from fittingroom import experiment, runs
 
     if loaded is not None:
-        path = run_dir or experiment.free_folder(loaded.recipe, runs_dir)
-        recipe, carry_out = loaded.recipe, partial(experiment.train, loaded, path)
+        recipe, carry_out = loaded.recipe, partial(experiment.train, loaded, run_dir, runs_dir)
     else:
         stopped = runs.find(str(resume), runs_dir)
-        path, recipe, carry_out = stopped.path, stopped.recipe, partial(experiment.resume, stopped)
-    with watched(recipe, path, quiet) as watch:
+        recipe, carry_out = stopped.recipe, partial(experiment.resume, stopped)
+    with watched(recipe, quiet) as watch:
         run = carry_out(
             setting=experiment.Setting(
                 data_dir=data_dir,
@@ -85,6 +82,7 @@ def train(
                 notify=notices(),
                 progress=watch.progress,
                 epoch_done=watch.epoch_done,
+                begun=watch.begun,
                 downloaded=watch.download,
             )
         )

@@ -30,11 +30,14 @@ from fittingroom.data.table import read_table
 from fittingroom.errors import DataError, DataMissing, UsageError, nearest
 from fittingroom.files import write_bytes
 
-__all__ = ["CATALOG", "Available", "NamedSet", "Surroundings", "available", "fetch", "load"]
+__all__ = ["CATALOG", "Available", "NamedSet", "Surroundings", "available", "fetch", "keep", "load"]
 
 Notify = Callable[[str], None]
 
 DIGITS_TEST_FRACTION, DIGITS_TEST_SEED = 0.2, 0
+
+# Sets that `keep` has loaded; nothing writes to their arrays.
+_kept: dict[tuple[object, ...], DataSet] = {}
 
 
 @dataclass(frozen=True)
@@ -166,14 +169,43 @@ def load(
         if not _is_folder(data_dir):
             raise UsageError(f"{data_dir}: no such folder; name one that holds data, or leave out the data folder")
     notify = notify or _silent
+    if (kept := _kept.get((name, data_dir, size, channels, fit))) is not None:
+        dataset = kept if with_test else replace(kept, test=None)
+    else:
+        dataset = _load(name, data_dir, size, channels, fit, with_test, download, notify, progress, surroundings)
+    for notice in dataset.notices:
+        notify(notice)
+    return dataset
+
+
+def keep(name: str, *, data_dir: Path | None = None, size: Size | None = None, channels: int | None = None, fit: Fit = "pad") -> None:
+    """Load a set, and have `load` give it out from memory from now on: processes forked from this one share it.
+
+    Raises:
+        FittingRoomError: as `load` has it.
+    """
+    dataset = load(name, data_dir=data_dir, size=size, channels=channels, fit=fit, with_test=True)
+    data_dir = data_dir and (Surroundings.of_this_process().cwd / data_dir).resolve()
+    _kept[name, data_dir, size, channels, fit] = dataset
+
+
+def _load(
+    name: str,
+    data_dir: Path | None,
+    size: Size | None,
+    channels: int | None,
+    fit: Fit,
+    with_test: bool,
+    download: bool,
+    notify: Notify,
+    progress: Progress | None,
+    surroundings: Surroundings,
+) -> DataSet:
     if name in CATALOG:
         found = _load_named(CATALOG[name], data_dir, with_test, download, notify, progress, surroundings)
     else:
         found = _load_path(name, (surroundings.cwd, *surroundings.roots(data_dir)), size, channels, fit, with_test)
-    dataset = _checked(replace(found, name=name), size, channels, fit)
-    for notice in dataset.notices:
-        notify(notice)
-    return dataset
+    return _checked(replace(found, name=name), size, channels, fit)
 
 
 def _unknown(name: str) -> str:

@@ -38,7 +38,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         magic = bytes(read_at_most(stream, 4))
         if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] != UNSIGNED_BYTE or not 1 <= magic[3] <= 4:
             shown = f"its magic number is 0x{magic.hex()}" if magic else "it is empty"
-            raise DataError(f"{path}: not an IDX file of bytes: {shown}, expected 0x00000801 for labels, 0x00000803 for images")
+            expected = "expected 0x00000801 for labels, 0x00000803 for images"
+            raise DataError(f"{path}: not an IDX file of bytes: {shown}, {expected}; fetch it again")
         dimensions = bytes(read_at_most(stream, 4 * magic[3]))
         if len(dimensions) < 4 * magic[3]:
             raise DataError(f"{path}: truncated, the IDX header is incomplete; fetch it again")
@@ -46,7 +47,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         size = math.prod(shape)
         if size > MAX_BYTES:
             promised = " × ".join(map(str, shape))
-            raise DataError(f"{path}: its header promises {promised} values, more than this program reads; is it damaged?")
+            raise DataError(f"{path}: its header promises {promised} values, more than this program reads; fetch it again")
         content = read_at_most(stream, size + 1)
     if len(content) != size:
         held = f"{len(content):,}" if len(content) < size else "more"
@@ -72,5 +73,5 @@ def read_idx_pair(images_path: Path, labels_path: Path, *, classes: int | None =
     checked = check_labels(labels.astype(np.int64) - first_label, str(labels_path), classes)
     if len(checked) != shape[0]:
         counts = f"{images_path} holds {shape[0]:,} images but {labels_path} {len(checked):,} labels"
-        raise DataError(f"{counts}: the two do not belong together")
+        raise DataError(f"{counts}: the two do not belong together; fetch both again")
     return Images(pixels.reshape(shape), checked)

@@ -106,5 +106,6 @@ def check_labels(labels: NDArray[Any], where: str, classes: int | None = None) -
     last = (MAX_CLASSES if classes is None else classes) - 1
     bad = np.flatnonzero((labels < 0) | (labels > last))
     if len(bad):
-        raise DataError(f"{where}: label {labels[bad[0]]} of image {bad[0]:,} (counted from 0) is outside the classes 0–{last}")
+        which = f"label {labels[bad[0]]} of image {bad[0]:,} (counted from 0)"
+        raise DataError(f"{where}: {which} is outside the classes 0–{last}; correct or remove it")
     return labels.astype(np.int64)

@@ -137,7 +137,7 @@ def _parse_carefully(lines: list[str], columns: int, first: int, path: Path) -> 
 def _row(line: str, columns: int, where: str) -> list[int]:
     fields = [_unquoted(field) for field in line.split(",", columns)]
     if len(fields) != columns:
-        raise DataError(f"{where}: {line.count(',') + 1:,} columns where line 1 has {columns:,}")
+        raise DataError(f"{where}: {line.count(',') + 1:,} columns where line 1 has {columns:,}; mend or remove the line")
     values = [_whole_number(field) for field in fields]
     for column, (field, value) in enumerate(zip(fields, values, strict=True), 1):
         if column == 1:

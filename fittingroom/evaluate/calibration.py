@@ -8,23 +8,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fittingroom.errors import UsageError
-from fittingroom.evaluate.metrics import check_predictions, cross_entropy
+from fittingroom.evaluate.metrics import check_predictions
 
 __all__ = [
     "BINS",
     "CalibrationBin",
     "brier_score",
     "expected_calibration_error",
-    "negative_log_likelihood",
     "overconfidence",
     "reliability",
 ]
 
 BINS = 15
 """Number of equal-width bins of the calibration error, as Guo et al. (2017) have it; the value depends on it."""
-
-negative_log_likelihood = cross_entropy
-"""The mean negative log-likelihood is the cross-entropy loss under its statistical name: a strictly proper score."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ __all__ = [
     "check_predictions",
     "class_scores",
     "classification_report",
-    "clopper_pearson_interval",
     "confused_pairs",
     "confusion_matrix",
     "cross_entropy",
@@ -183,20 +182,6 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
     half = z * (share * (1 - share) / total + z * z / (4 * total * total)) ** 0.5 / (1 + z * z / total)
     # Rounding would leave 1e-17 where the formula gives exactly 0 or 1.
     return (0.0 if correct == 0 else centre - half), (1.0 if correct == total else centre + half)
-
-
-def clopper_pearson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the exact interval for a proportion (Clopper and Pearson, 1934): never covers less than it promises.
-
-    Arguments and result as for `wilson_interval`; wider, for judgements that must not err on the bold side.
-    """
-    from scipy.special import betaincinv
-
-    _check_proportion(correct, total, confidence)
-    tail = (1 - confidence) / 2
-    low = 0.0 if correct == 0 else float(betaincinv(correct, total - correct + 1, tail))
-    high = 1.0 if correct == total else float(betaincinv(correct + 1, total - correct, 1 - tail))
-    return low, high
 
 
 def _check_proportion(correct: int, total: int, confidence: float) -> None:

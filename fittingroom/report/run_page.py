@@ -75,7 +75,8 @@ def view(run: Run, data_dir: Path | None = None, notify: Callable[[str], None] =
 
 def _device(environment: dict[str, Any]) -> str:
     device = str(environment.get("device", ""))
-    where = f"{environment.get('threads', '?')} CPU threads" if device == "cpu" else device
+    threads = environment.get("threads", "?")
+    where = f"{threads} CPU thread{'' if threads == 1 else 's'}" if device == "cpu" else str(environment.get("gpu", device))
     return f"{where}, {environment.get('precision', {}).get('name', '')}".strip(", ")
 
 

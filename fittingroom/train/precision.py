@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +11,7 @@ import torch
 
 from fittingroom.errors import UsageError
 
-__all__ = ["Precision", "choose_device", "choose_precision"]
+__all__ = ["Precision", "choose_device", "choose_precision", "settle"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,15 @@ def choose_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError):
         raise UsageError(f"device '{name}' is not available here; use auto, cpu or cuda") from None
     return device
+
+
+def settle(device: torch.device) -> None:
+    """Have a GPU compute alike each time, which its fastest convolutions do not, and fp32 be fp32, not the 19 bits of TF32."""
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # some versions announce a newer way to say this, whose state the older one refuses to read
+            torch.backends.cudnn.allow_tf32 = False
 
 
 def choose_precision(wish: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:

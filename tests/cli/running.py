@@ -60,7 +60,7 @@ def fittingroom(*arguments: object) -> Done:
 
 def process(*arguments: object, environ: Mapping[str, str] | None = None, **options: Any) -> Done:
     """Run a command as a user's shell would, in a home of its own."""
-    options = {"capture_output": True, "timeout": 120, "encoding": "utf-8", **options}
+    options = {"capture_output": True, "timeout": 240, "encoding": "utf-8", **options}
     done = subprocess.run(command(*arguments), env=own_environ(environ or {}), **options)
     return Done(done.returncode, done.stdout or "", done.stderr or "")
 

@@ -16,7 +16,7 @@ import pytest
 
 from fittingroom.cli.main import main
 from tests.cli.running import command, fittingroom, own_environ, process, snapshot
-from tests.processes import Child, as_someone_else, may_write_everywhere, until
+from tests.processes import PATIENCE, Child, as_someone_else, may_write_everywhere, until
 
 TRAIN = ("train", "mlp", "--data", "digits", "--threads", 1, "--run-dir", "run")
 
@@ -42,7 +42,7 @@ def on_a_terminal(*arguments: object, columns: int = 80, environ: dict[str, str]
             break
         written += piece
     os.close(ours)
-    return child.wait(60), written.decode()
+    return child.wait(PATIENCE), written.decode()
 
 
 def without_control(text: str) -> list[str]:
@@ -73,7 +73,7 @@ def test_stopped_at_once_and_how_to_go_on(trained: Path, number: signal.Signals,
     child = Child(lambda: fittingroom_here(*TRAIN, "--epochs", 100_000))
     until(lambda: "epoch" in child.errors)
     child.send(number)
-    assert child.wait(10) == code
+    assert child.wait(PATIENCE) == code
     assert child.out == ""
     assert child.errors.splitlines()[-1] == "stopped; go on with: fittingroom train --resume run"
     assert "Traceback" not in child.errors
@@ -115,14 +115,14 @@ def with_files_up_to(most: int, *arguments: object) -> Child:
 def test_a_full_disk_leaves_nothing_behind(trained: Path) -> None:
     before = snapshot(Path())
     child = with_files_up_to(200, *TRAIN)
-    assert child.wait(60) == 1
+    assert child.wait(PATIENCE) == 1
     assert re.fullmatch(r"fittingroom: cannot write run/[^ ]+: File too large\n", child.errors)
     assert snapshot(Path()) == before
 
 
 def test_a_disk_that_fills_while_training(trained: Path) -> None:
     child = with_files_up_to(20_000, *TRAIN, "--epochs", 2, "-q")
-    assert child.wait(60) == 1
+    assert child.wait(PATIENCE) == 1
     assert re.fullmatch(r"fittingroom: cannot write run/[^ ]+: File too large\n", child.errors)
     assert not [path for path in Path("run").rglob("*") if "temporary" in path.name]
     gone_on = fittingroom("train", "--resume", "run", "-q")
@@ -140,7 +140,7 @@ def test_a_read_only_folder(trained: Path, monkeypatch: pytest.MonkeyPatch) -> N
             fittingroom_here("train", "gaussian-nb", "--data", "digits")
 
         child = Child(work)
-        assert child.wait(60) == 1
+        assert child.wait(PATIENCE) == 1
         assert re.fullmatch(r"fittingroom: cannot write runs/\S+: permission denied; choose a folder that you may write to\n", child.errors)
         assert list(Path(closed).iterdir()) == []
         monkeypatch.undo()

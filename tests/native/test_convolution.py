@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,21 +17,6 @@ pytestmark = pytest.mark.skipif(not native.available(), reason=f"no native kerne
 
 FP32, BF16 = torch.float32, torch.bfloat16
 BOUNDS = {FP32: 3e-6, BF16: 1.5e-2}
-
-
-@pytest.fixture(params=native.LEVELS)
-def level(request: pytest.FixtureRequest) -> Iterator[str]:
-    with native.enabled(level=request.param):
-        if native.kernels().level != request.param:
-            pytest.skip("this processor or this build does not have it")
-        yield request.param
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def make(inputs: int, outputs: int, kernel: int | tuple[int, int], padding: Any = 0, bias: bool = True) -> Conv2d:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,21 +15,6 @@ from fittingroom.native import ops
 pytestmark = pytest.mark.skipif(not native.available(), reason=f"no native kernels here ({native.description()})")
 
 BF16 = torch.bfloat16
-
-
-@pytest.fixture(params=native.LEVELS)
-def level(request: pytest.FixtureRequest) -> Iterator[str]:
-    with native.enabled(level=request.param):
-        if native.kernels().level != request.param:
-            pytest.skip("this processor or this build does not have it")
-        yield request.param
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def make(inputs: int, outputs: int, bias: bool = True) -> Linear:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -13,13 +12,6 @@ from fittingroom import native
 from fittingroom.models.layers import Dropout, seed_dropout
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=f"no native kernels here ({native.description()})")
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def seeded(rate: float, seed: int = 0) -> Dropout:

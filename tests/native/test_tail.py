@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,21 +19,6 @@ pytestmark = pytest.mark.skipif(not native.available(), reason=f"no native kerne
 TYPES = (torch.float32, torch.bfloat16)
 NORMS = (None, "before", "after")
 POOLS = (None, "max", "average")
-
-
-@pytest.fixture(params=native.LEVELS)
-def level(request: pytest.FixtureRequest) -> Iterator[str]:
-    with native.enabled(level=request.param):
-        if native.kernels().level != request.param:
-            pytest.skip("this processor or this build does not have it")
-        yield request.param
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def make(channels: int, **settings: Any) -> Tail:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PATIENCE = 120_000  # milliseconds: a busy machine takes its time to start a browser
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 
 # Of every element with text of its own: colour, background behind it, size. SVG text stands on the paper or on the tape.
@@ -51,7 +52,7 @@ CONTRASTS = """() => {
 def browser() -> Iterator[Browser]:
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as engine:
-        launched = engine.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        launched = engine.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE)
         yield launched
         launched.close()
 
@@ -70,6 +71,7 @@ class Visit:
 
     def __init__(self, browser: Browser, path: Path, width: int = 1280, **context: Any) -> None:
         self.context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce", **context)
+        self.context.set_default_timeout(PATIENCE)
         self.page: Page = self.context.new_page()
         self.said: list[str] = []
         self.asked: list[str] = []

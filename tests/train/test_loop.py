@@ -237,6 +237,23 @@ def test_the_record_of_an_epoch() -> None:
     assert 0 <= record["train"]["accuracy"] <= 1
 
 
+def test_the_penalty_of_averaged_weights_is_that_of_the_weights_that_are_judged() -> None:
+    settings = recipe(**{"optim.l2": 0.01, "train.average": 0.9, "train.epochs": 2})
+    model = built(settings)
+    *_, last = fit(model, resident(), resident(40, seed=8), settings, CLASSES, FP32)
+    trained = deepcopy(model)
+    model.load_state_dict(kept_weights(last.checkpoint()))
+
+    def penalty(network: nn.Module) -> float:
+        return 0.01 * sum(float((kernel.detach().double() ** 2).sum()) for kernel in network.parameters() if kernel.ndim > 1)
+
+    assert last.record["train"]["penalty"] == pytest.approx(penalty(model), rel=1e-6)
+    assert penalty(model) != pytest.approx(penalty(trained), rel=1e-4)
+    plain = measure(model, resident(40, seed=8), FP32)
+    assert last.record["validation"]["loss"] == pytest.approx(plain["loss"] + penalty(model), rel=1e-6)
+    assert last.record["validation"]["accuracy"] == plain["accuracy"]
+
+
 def test_training_accuracy_and_loss_count_every_image_once() -> None:
     """With a rate too small to move anything, they are those of the model itself, the last partial batch counted as what it is."""
     settings = recipe(**{"optim.lr": 1e-30, "train.epochs": 1})
