@@ -10,18 +10,19 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fittingroom.api import compare, evaluate, load_run, train
+    from fittingroom.api import compare, compare_recipes, evaluate, load_run, train
     from fittingroom.errors import FittingRoomError
     from fittingroom.estimator import FittingRoomClassifier
     from fittingroom.recipe import Recipe
 
-__all__ = ["FittingRoomClassifier", "FittingRoomError", "Recipe", "compare", "evaluate", "load_run", "train"]
+__all__ = ["FittingRoomClassifier", "FittingRoomError", "Recipe", "compare", "compare_recipes", "evaluate", "load_run", "train"]
 
 _HOMES = {
     "FittingRoomClassifier": "fittingroom.estimator",
     "FittingRoomError": "fittingroom.errors",
     "Recipe": "fittingroom.recipe",
     "compare": "fittingroom.api",
+    "compare_recipes": "fittingroom.api",
     "evaluate": "fittingroom.api",
     "load_run": "fittingroom.api",
     "train": "fittingroom.api",

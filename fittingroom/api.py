@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from fittingroom import experiment, recipe, runs
-from fittingroom.errors import RunError
+from fittingroom import experiment, models, recipe, runs
+from fittingroom.errors import RunError, UsageError, nearest
 from fittingroom.evaluate import Evaluation
-from fittingroom.evaluate.compare import Comparison, compare_predictions
+from fittingroom.evaluate.compare import Comparison, RecipeComparison, compare_runs, compare_two
 from fittingroom.experiment import Setting
+from fittingroom.recipe import Loaded
 from fittingroom.runs import Run
 
-__all__ = ["compare", "evaluate", "load_run", "train"]
+__all__ = ["compare", "compare_recipes", "evaluate", "load_run", "train"]
 
 
 def train(
@@ -60,12 +60,94 @@ def compare(first: Run | str | Path, second: Run | str | Path, *, split: str = "
     Raises:
         RunError: they were not measured on the same images.
     """
-    pair = [run if isinstance(run, Run) else load_run(run) for run in (first, second)]
-    parts = [run.read_predictions(split) for run in pair]
-    recorded = [run.environment.get("data", {}).get("train_sha256") for run in pair]
-    if None in recorded or recorded[0] != recorded[1]:
-        raise RunError(f"{pair[0].name} and {pair[1].name} were trained on different data and cannot be compared")
-    if not np.array_equal(parts[0].indices, parts[1].indices) or not np.array_equal(parts[0].labels, parts[1].labels):
-        raise RunError(f"{pair[0].name} and {pair[1].name} were measured on different {split} images; give both the same data.split_seed")
-    predicted = [part.probabilities.argmax(1) for part in parts]
-    return compare_predictions((pair[0].name, pair[1].name), predicted[0], predicted[1], parts[0].labels)
+    one, other = (run if isinstance(run, Run) else load_run(run) for run in (first, second))
+    return compare_two(one, other, split)
+
+
+def compare_recipes(
+    *what: Run | str | Path,
+    split: str = "validation",
+    metric: str = "accuracy",
+    margin: float | None = None,
+    seeds: int | None = None,
+    runs_dir: str | Path = "runs",
+    train_all: Callable[[Sequence[Loaded]], object] | None = None,
+) -> RecipeComparison:
+    """Compare recipes over the seeds that they were trained with.
+
+    >>> print(fittingroom.api.compare_recipes("lenet5", "basic", seeds=5))  # doctest: +SKIP
+
+    Args:
+        what: runs (folders, names), folders of runs, or recipes and models, whose finished runs are looked up in ``runs_dir``.
+        split: `validation` or `test`; the test set is not opened here.
+        metric: `accuracy`, `f1` or `loss`.
+        margin: differences below it make no practical difference, in the metric's units: 0.003 is 0.3 points. None takes the metric's own.
+        seeds: compare each recipe over the seeds 0 … ``seeds`` − 1, and train those that are missing.
+        runs_dir: the folder of all runs.
+        train_all: trains the missing runs into ``runs_dir``; None trains one after the other.
+
+    Raises:
+        UsageError: nothing of that name, fewer than two recipes, or an unknown metric.
+        RunError: runs that were measured on different data, splits or test images.
+    """
+    if seeds is not None and seeds < 1:
+        raise UsageError(f"the number of seeds must be at least 1, not {seeds}")
+    folder = Path(runs_dir)
+    wanted = [one for name in what for one in _meant(name, folder)]
+    if seeds is None:
+        return compare_runs([run for one in wanted for run in _runs_of(one, folder)], split, metric, margin)
+    families = {one.recipe.family: one.recipe.values for one in wanted}
+    planned = [recipe.load(values, {"seed": seed}) for values in families.values() for seed in range(seeds)]
+
+    def there() -> dict[str, Run]:
+        return {run.recipe.hash: run for run in [*_finished(folder), *(one for one in wanted if isinstance(one, Run))]}
+
+    if missing := [one for one in planned if one.recipe.hash not in there()]:
+        (train_all or _one_by_one(folder))(missing)
+    known = there()
+    return compare_runs([known[one.recipe.hash] for one in planned], split, metric, margin)
+
+
+def _meant(what: Run | str | Path, folder: Path) -> list[Run | Loaded]:
+    """What a word stands for: a run, the finished runs of a folder, or a recipe."""
+    if isinstance(what, Run):
+        return [what]
+    text, inside = str(what), Path(what)
+    if any((path / "recipe.toml").is_file() for path in (inside, folder / inside)):
+        return [runs.find(what, folder)]
+    if inside.is_dir() and (listed := _finished(inside)):
+        return list(listed)
+    if text.endswith(".toml") or text in recipe.shipped() or text in models.names():
+        return [recipe.load(text)]
+    try:
+        return [runs.find(what, folder)]
+    except RunError as error:
+        hint = nearest(text, [*models.names(), *recipe.shipped()])
+        raise UsageError(f"{error}; a recipe or a model will do too{hint}") from None
+
+
+def _finished(folder: Path) -> list[Run]:
+    """The finished runs of a folder; a damaged one is none."""
+    found = []
+    for run in runs.list_runs(folder):
+        with suppress(RunError):
+            found += [run] if run.state == "finished" and run.recipe.hash else []
+    return found
+
+
+def _runs_of(wanted: Run | Loaded, folder: Path) -> list[Run]:
+    """A run itself; of a recipe its finished runs, whatever their seed."""
+    if isinstance(wanted, Run):
+        return [wanted]
+    finished = _finished(folder)
+    found = [run for run in finished if run.recipe.family == wanted.recipe.family]
+    if not found:
+        model = wanted.recipe.model.name
+        alike = sum(run.recipe.model.name == model for run in finished)
+        hint = f"; {alike} of {model} there {'has' if alike == 1 else 'have'} other values: name the runs themselves" if alike else ""
+        raise RunError(f"no finished run of {model} as this recipe has it in {folder}{hint}; --seeds 5 trains what is missing")
+    return found
+
+
+def _one_by_one(folder: Path) -> Callable[[Sequence[Loaded]], object]:
+    return lambda missing: [experiment.train(loaded, None, folder) for loaded in missing]

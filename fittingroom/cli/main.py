@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fittingroom.cli import audit, data, evaluate, models, predict, quickstart, report, runs, train
+from fittingroom.cli import audit, compare, data, evaluate, models, predict, quickstart, report, runs, study, train, tune
 from fittingroom.cli.output import note
 from fittingroom.errors import FittingRoomError
 
@@ -30,7 +30,10 @@ app.command("models")(models.models)
 app.command("train")(train.train)
 app.add_typer(runs.app, name="runs")
 app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("report")(report.report)
+app.add_typer(study.app, name="study")
+app.command("tune")(tune.tune)
 app.add_typer(audit.app, name="audit")
 app.command("predict")(predict.predict)
 
@@ -52,6 +55,9 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    # Before torch loads its OpenMP: beside one busy process, a thread that spins while it waits for the other one takes the core that
+    # the other one needs, and an epoch of `lenet5` took 170 s instead of 4. See docs/speed-log.md.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     received: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:

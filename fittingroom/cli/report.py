@@ -1,23 +1,85 @@
-"""``fittingroom report``: a run as one page."""
+"""``fittingroom report``: a run, or a study, as one page."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from fittingroom.cli.options import DataDir, Json, RunName, RunsDir
+import typer
+
+from fittingroom.cli.options import DataDir, Json, RunsDir
 from fittingroom.cli.output import note, print_json, print_line
+from fittingroom.errors import UsageError
 
 __all__ = ["report"]
 
+Subject = Annotated[
+    str, typer.Argument(metavar="RUN|STUDY", help="A run folder, its name or a part of it, or 'last'; or a study's name or TOML file.")
+]
+Records = Annotated[
+    Path | None, typer.Option("--records", help="A study's records. Default: RUNS/studies/NAME/records.", show_default=False)
+]
+Output = Annotated[Path | None, typer.Option("--output", help="The page. Default: report.html, with the run or study.", show_default=False)]
 
-def report(run: RunName, runs_dir: RunsDir = Path("runs"), data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Write a run's report.html: one page that works offline. Nothing is measured anew; the test set stays as it is."""
-    from fittingroom import runs
-    from fittingroom.report.run_page import write_report
 
-    found = runs.find(run, runs_dir)
-    page = write_report(found, data_dir=data_dir, notify=note)
+def report(
+    subject: Subject,
+    runs_dir: RunsDir = Path("runs"),
+    data_dir: DataDir = None,
+    records: Records = None,
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Write a run's or a study's report.html: one page that works offline. Nothing is measured anew; the test set stays as it is."""
+    if _is_study(subject, runs_dir):
+        found, page = _study(subject, runs_dir, records, output)
+    elif records is not None:
+        raise UsageError(f"--records is for studies, and '{subject}' is none; see fittingroom study list")
+    else:
+        found, page = _run(subject, runs_dir, data_dir, output)
     if as_json:
-        print_json({"run": str(found.path), "report": str(page)})
+        print_json({**found, "report": str(page)})
         return
     print_line(str(page))
+
+
+def _is_study(subject: str, runs_dir: Path) -> bool:
+    """Whether a study is meant: the name of a shipped one or a TOML file, and no run is called exactly that."""
+    from fittingroom.study.file import shipped
+
+    if any((path / "recipe.toml").is_file() for path in (Path(subject), runs_dir / subject)):
+        return False
+    return subject.endswith(".toml") or subject in shipped()
+
+
+def _run(subject: str, runs_dir: Path, data_dir: Path | None, output: Path | None) -> tuple[dict[str, str], Path]:
+    from fittingroom import runs
+    from fittingroom.files import write_text
+    from fittingroom.report import render
+    from fittingroom.report.run_page import view, write_report
+
+    found = runs.find(subject, runs_dir)
+    if output is None:
+        return {"run": str(found.path)}, write_report(found, data_dir=data_dir, notify=note)
+    write_text(output, render(view(found, data_dir, note)))
+    return {"run": str(found.path)}, output
+
+
+def _study(subject: str, runs_dir: Path, records: Path | None, output: Path | None) -> tuple[dict[str, str], Path]:
+    from fittingroom.report.study_page import write_study_report
+    from fittingroom.study.file import load
+    from fittingroom.study.results import read_results
+    from fittingroom.study.verdict import judge
+
+    study = load(subject)
+    base, brought = runs_dir / "studies" / study.name, Path("records") / "studies" / study.name
+    # What was run here, else what a checkout of the program brings along: as `fittingroom study verdicts` has it.
+    there = base / "records"
+    folder = records or (there if there.is_dir() or not brought.is_dir() else brought)
+    if records is not None and not records.is_dir():
+        raise UsageError(f"no folder {records}; --records names the folder of a study's records")
+    results = read_results(folder, study, note)
+    if not results:
+        note(f"no records of {study.name} in {folder}: the page says so; fittingroom study run {study.name} makes them")
+    page = write_study_report(study, results, judge(study, results), output or base / "report.html")
+    return {"study": study.name, "records": str(folder)}, page

@@ -1,13 +1,54 @@
-"""Claims against results: a verdict for each, with its evidence."""
+"""Claims against results: a verdict for each, with its evidence.
+
+The statistics are those of `fittingroom.evaluate.statistics`; this module says which of them decides which kind of claim.
+
+* **Number**: the claimed figure, with what it lost by rounding, against the interval in which *one more run* would lie, by the spread over
+  seeds and by the sampling of the images (`new_run_interval`).
+* **Order** and **Shape**: differences paired over seeds and over the factors that both groups have, their t interval and, where it is a
+  matter of accuracy, two one-sided tests of no practical difference. Where several groups must lie below, each must for the claim to be
+  supported (an intersection–union test, which needs no correction); one refutes it, at a level divided by their number.
+* **Count**: the digits. **Consistency**: the audit of the report's own table, and what it states in several places.
+
+One seed never decides unnoticed: the spread over seeds is then taken from the other runs of the study, and the verdict carries a caution.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
-from fittingroom.study.file import AnyClaim, Study
-from fittingroom.study.results import Result
+import numpy as np
+
+from fittingroom.audit import Finding, audit_table, read_tables
+from fittingroom.audit.identity import KNOWN
+from fittingroom.audit.published import accuracy_finding
+from fittingroom.audit.table import parse_figure
+from fittingroom.errors import UsageError
+from fittingroom.evaluate import statistics
+from fittingroom.evaluate.statistics import CONFIDENCE, EQUIVALENCE_MARGIN, Interval, Spread
+from fittingroom.seeds import derive
+from fittingroom.study.file import (
+    AnyClaim,
+    Claim,
+    Consistency,
+    Count,
+    Number,
+    Order,
+    Selection,
+    Shape,
+    Study,
+    Unmeasured,
+    metric_of,
+    parse_claimed,
+    seeds_of,
+    selected,
+    selections_of,
+)
+from fittingroom.study.results import Result, measure
 
 __all__ = ["VERDICTS", "Verdict", "judge"]
 
@@ -22,6 +63,15 @@ VERDICTS = (
     "not testable",
     "not yet run",
 )
+FLOORS = {"nats": 0.01, "share": 0.002, "epoch": 0.5, "epochs": 0.5}
+"""Standard deviations, by unit, that stand in for the sampling of images where there is no model of it: of losses and curve measures."""
+CELLS_ENOUGH = 5
+"""From so many shared cells on, cells are the pairs and their seeds are averaged: the claim is about all of them alike."""
+MOST_LISTED = 8
+"""Up to so many pairs are compared image by image."""
+RESAMPLES = 2000
+NEVER = ("gap_opens", "epochs_to_95")
+"""Metrics that a sound run may lack, because what they date never happened."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +81,8 @@ class Verdict:
     Attributes:
         claim: the claim.
         verdict: one of `VERDICTS`.
-        measured: the measured figure in few words, `0.9021 ± 0.0012`; empty where nothing was.
+        measured: the measured figure in few words: mean ± standard deviation over seeds, `0.9021 ± 0.0012`, or the mean difference with
+            its interval; empty where nothing was.
         sentence: what was found, in plain words, one or two sentences.
         cautions: what weakens it: a single seed, a reduced budget, assumptions it hangs on.
         evidence: runs, seeds, estimates, interval or paired differences, test, findings: plain JSON values.
@@ -46,5 +97,584 @@ class Verdict:
 
 
 def judge(study: Study, results: Sequence[Result]) -> list[Verdict]:
-    """Return a verdict for each claim of the study, in the order written."""
-    raise NotImplementedError
+    """Return a verdict for each claim of the study, in the order written. The order of the results does not matter."""
+    records = _Records(study, results)
+    return [_judge(study, claim, records) for claim in study.claims]
+
+
+def _judge(study: Study, claim: AnyClaim, records: _Records) -> Verdict:
+    match claim:
+        case Unmeasured():
+            return Verdict(claim, "not testable", "", f"Not testable here: {claim.because.rstrip('.')}.", (), {"because": claim.because})
+        case Consistency():
+            return _consistency(claim)
+    chosen = records.without_reduced(selections_of(claim))
+    if empty := [_words(selection) for selection in selections_of(claim) if not chosen.of(selection)]:
+        sentence = f"Nothing has been run to its end yet of {_listed(empty)}."
+        return Verdict(claim, "not yet run", "", sentence, (), {"missing": empty, **_assumed(study, claim)})
+    metric = claim.metric
+    if silent := [_words(one) for one in selections_of(claim) if not chosen.told(one, metric) and not _never(chosen.of(one), metric)]:
+        sentence = f"The runs of {_listed(silent)} failed, or were not measured for it: none of them tells {metric}."
+        return Verdict(claim, "undecided", "", sentence, chosen.cautions(claim), {"silent": silent, **_assumed(study, claim)})
+    match claim:
+        case Number():
+            found = _number(claim, chosen)
+        case Count():
+            found = _count(claim, chosen)
+        case Order():
+            found = _order(claim, claim.above, claim.below, chosen, claim.relation, claim.margin)
+        case Shape():
+            sign = -1 if claim.relation == "less" else 1
+            found = _order(claim, claim.of, claim.than, chosen, "above", 0.0, sign) if claim.than else _stated(claim, chosen)
+    evidence = {"metric": metric, **found.evidence, "runs": chosen.listed(claim), **_assumed(study, claim)}
+    return Verdict(claim, found.verdict, found.measured, found.sentence, (*found.cautions, *chosen.cautions(claim)), evidence)
+
+
+# What was run.
+
+
+class _Records:
+    """The results of a study, found by the run and cell that a selection means, in an order of their own."""
+
+    def __init__(self, study: Study, results: Iterable[Result]) -> None:
+        self.study = study
+        self._by_cell: dict[tuple[str, str], dict[int, Result]] = {}
+        self._values: dict[tuple[int, str], float | None] = {}
+        self._spreads: dict[str, Spread | None] = {}
+        for result in results:
+            seeds = self._by_cell.setdefault((result.run, _key(result.cell)), {})
+            there = seeds.get(result.seed)
+            # Of two results of one run, the less reduced is kept, then one by its content: never the one that happened to come first.
+            seeds[result.seed] = result if there is None else min(there, result, key=_precedence)
+
+    def value(self, result: Result, metric: str) -> float | None:
+        """A metric of a run, or None where the run cannot tell it."""
+        key = (id(result), metric)
+        if key not in self._values:
+            value = measure(result, metric)
+            self._values[key] = value if value is not None and math.isfinite(value) else None
+        return self._values[key]
+
+    def of(self, selection: Selection) -> list[Result]:
+        """The results of a selection, cell by cell in the order of the grid, then by seed."""
+        cells = (self._by_cell.get((name, _key(cell)), {}) for name, cell in selected(self.study, selection))
+        return [seeds[seed] for seeds in cells for seed in sorted(seeds)]
+
+    def told(self, selection: Selection, metric: str) -> list[tuple[Result, float]]:
+        """The results that can tell a metric, with its value."""
+        values = ((result, self.value(result, metric)) for result in self.of(selection))
+        return [(result, value) for result, value in values if value is not None]
+
+    def by_seed(self, selection: Selection, metric: str) -> list[float]:
+        """The metric for each seed, averaged over the cells of the selection."""
+        seeds: dict[int, list[float]] = {}
+        for result, value in self.told(selection, metric):
+            seeds.setdefault(result.seed, []).append(value)
+        return [float(np.mean(seeds[seed])) for seed in sorted(seeds)]
+
+    def without_reduced(self, selections: Sequence[Selection]) -> _Records:
+        """The same without reduced runs, where each of the selections has whole ones."""
+        if not any(_reduced(result) for selection in selections for result in self.of(selection)):
+            return self
+        whole = _Records(self.study, (one for seeds in self._by_cell.values() for one in seeds.values() if not _reduced(one)))
+        return whole if all(whole.of(selection) for selection in selections) else self
+
+    def typical(self, metric: str) -> Spread | None:
+        """The spread over seeds that the study's runs have in common, or None where none has two seeds."""
+        if metric not in self._spreads:
+            # Two names of a study can stand for the same recipe: its runs count once.
+            groups: dict[str, dict[int, float]] = {}
+            for _, seeds in sorted(self._by_cell.items(), key=lambda item: item[0]):
+                for seed in sorted(seeds):
+                    if (value := self.value(seeds[seed], metric)) is not None:
+                        groups.setdefault(_family(seeds[seed]), {}).setdefault(seed, value)
+            self._spreads[metric] = statistics.pooled_spread([list(group.values()) for group in groups.values()])
+        return self._spreads[metric]
+
+    def listed(self, claim: Claim) -> list[dict[str, Any]]:
+        """Every run that a claim rests on, with its value."""
+        metric = getattr(claim, "metric", "")
+        return [
+            {"run": result.run, "cell": dict(result.cell), "seed": result.seed, "value": self.value(result, metric)}
+            for selection in selections_of(claim)
+            for result in self.of(selection)
+        ]
+
+    def cautions(self, claim: Claim) -> tuple[str, ...]:
+        """What is to be known of the runs themselves before they are believed."""
+        found = []
+        for selection in selections_of(claim):
+            results, name = self.of(selection), _words(selection)
+            seeds = {result.seed for result in results}
+            if not results:
+                continue
+            if not isinstance(claim, Count):
+                planned = {(_key(cell), seed) for run, cell in selected(self.study, selection) for seed in seeds_of(self.study, run, cell)}
+                there = {(_key(result.cell), result.seed) for result in results}
+                if missing := len(planned - there):
+                    found.append(f"{name}: {missing} of {len(planned)} planned runs are missing")
+                if len(seeds) == 1:
+                    found.append(f"{name}: one seed only ({min(seeds)}); what another seed would give was not measured")
+            metric = getattr(claim, "metric", "")
+            lost = sum(self.value(result, metric) is None for result in results)
+            if lost and metric not in NEVER:
+                found.append(f"{name}: {lost} of {len(results)} runs failed or do not tell {metric}")
+            if reduced := sorted({reason for result in results for reason in _reduced(result)}):
+                found.append(f"{name}: reduced runs, not the report's protocol ({', '.join(reduced)})")
+            if metric.startswith("validation.") and any(_on_test(result) for result in results):
+                found.append(f"{name}: its validation images are the test images")
+        everything = [result for selection in selections_of(claim) for result in self.of(selection)]
+        if getattr(claim, "metric", "") == "seconds" and len({_machine(result) for result in everything}) > 1:
+            found.append("times of different machines or numbers of threads")
+        names = sorted({*claim.assumes, *(name for one in selections_of(claim) for name in self.study.runs[one.run].assumes)})
+        if names:
+            found.append(f"hangs on {'an assumption' if len(names) == 1 else 'assumptions'}: {', '.join(names)}")
+        return tuple(dict.fromkeys(found))
+
+
+def _key(cell: Mapping[str, Any]) -> str:
+    return json.dumps(dict(cell), sort_keys=True)
+
+
+def _family(result: Result) -> str:
+    """What stands for a recipe without its seed."""
+    return json.dumps({key: value for key, value in result.recipe.items() if key != "seed"}, sort_keys=True)
+
+
+def _reduced(result: Result) -> list[str]:
+    """In what a run falls short by itself; that it has too few companions is another matter."""
+    return [reason for reason in result.reduced if not reason.startswith("seeds ")]
+
+
+def _precedence(result: Result) -> tuple[int, str, str]:
+    return len(result.reduced), result.code, json.dumps([result.history, result.reduced], sort_keys=True)
+
+
+def _machine(result: Result) -> tuple[str, ...]:
+    return tuple(str(result.environment.get(key)) for key in ("processor", "device", "gpu", "threads"))
+
+
+def _on_test(result: Result) -> bool:
+    return bool(result.recipe.get("data", {}).get("validation") == "test")
+
+
+def _never(results: Sequence[Result], metric: str) -> bool:
+    """Whether the metric is missing because what it dates did not happen, in runs that are sound."""
+    return metric in NEVER and any(result.history for result in results)
+
+
+def _assumed(study: Study, claim: Claim) -> dict[str, Any]:
+    names = {*claim.assumes, *(name for one in selections_of(claim) for name in study.runs[one.run].assumes)}
+    return {"assumptions": {name: study.assumptions.get(name, "") for name in sorted(names)}} if names else {}
+
+
+# Each kind of claim.
+
+
+@dataclass(frozen=True)
+class _Found:
+    verdict: str
+    measured: str
+    sentence: str
+    evidence: dict[str, Any]
+    cautions: tuple[str, ...] = ()
+
+
+def _number(claim: Number, records: _Records) -> _Found:
+    metric, claimed = claim.metric, parse_claimed(claim.claimed)
+    told, values = records.told(claim.of, claim.metric), records.by_seed(claim.of, claim.metric)
+    mean, images = float(np.mean(values)), _images(told[0][0], metric)
+    unit = metric_of(metric).unit
+    # A number of images is counted, and counts vary by their root.
+    floor = 0.0 if images is not None else math.sqrt(max(mean, 1.0)) if unit == "images" else FLOORS.get(unit, 0.0)
+    typical = records.typical(metric) if len(values) == 1 else None
+    cautions = []
+    if len({_key(result.cell) for result, _ in told}) > 1:
+        cautions.append(f"the mean over {len({_key(result.cell) for result, _ in told})} variations")
+    if len(values) == 1 and typical is None:
+        cautions.append("no run of the study has a second seed: nothing is known of their spread, and the images alone are reckoned with")
+    elif typical is not None:
+        cautions.append("the spread over seeds is that of the study's other runs")
+    interval = statistics.new_run_interval(values, images=images, floor=floor, typical=typical or Spread(0.0, 0))
+    write = _writer(metric, percent="%" in claim.claimed)
+    fits = interval.holds(claimed.value, slack=claimed.resolution)
+    verdict = "reproduced" if fits else "higher than claimed" if mean > claimed.value else "lower than claimed"
+    outside = "" if fits else f", {_apart(abs(mean - claimed.value), metric)} {'below' if mean > claimed.value else 'above'} our mean"
+    sentence = (
+        f"{_seeds(len(values))} {write(mean)}{' on average' if len(values) > 1 else ''}; one more run would lie between "
+        f"{write(interval.low)} and {write(interval.high)}. The claimed {claim.claimed} {'does' if fits else 'does not'}{outside}."
+    )
+    evidence: dict[str, Any] = {
+        "claimed": {"printed": claim.claimed, "value": claimed.value, "resolution": claimed.resolution},
+        "seeds": sorted({result.seed for result, _ in told}),
+        "values": values,
+        "mean": mean,
+        "standard_deviation": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        "one_run_interval": interval.to_json(),
+        "images": images,
+        "floor": floor,
+        "typical_spread": None if typical is None else {"standard_deviation": math.sqrt(typical.variance), "degrees": typical.degrees},
+        "method": "the claimed figure, within its rounding, against the interval of one more run",
+    }
+    if len(values) > 1:
+        evidence["mean_interval"] = statistics.mean_interval(values).to_json()
+        # Where the report's images and ours are the same, their sampling is shared, and the seeds alone are left.
+        evidence["same_images_interval"] = statistics.new_run_interval(values).to_json()
+    return _Found(verdict, _mean_words(values, write), sentence, evidence, tuple(cautions))
+
+
+def _count(claim: Count, records: _Records) -> _Found:
+    claimed = parse_claimed(claim.claimed)
+    counts = sorted({round(value) for _, value in records.told(claim.of, claim.metric)})
+    measured, unit = counts[0], 2 * claimed.resolution
+    name = claim.metric.replace("_", "-")
+    if len(counts) > 1:
+        sentence = f"The runs have different {name}: {', '.join(f'{count:,}' for count in counts)}."
+        return _Found("undecided", "", sentence, {"counts": counts})
+    if abs(measured - claimed.value) <= claimed.resolution:
+        how = "exactly" if unit <= 1 else "rounded"
+    elif claimed.value <= measured < claimed.value + unit:
+        how = "cut off after its last digit, not rounded"
+    else:
+        how = ""
+    verdict = "reproduced" if how else "higher than claimed" if measured > claimed.value else "lower than claimed"
+    sentence = f"The model has {measured:,} {name}; the claimed {claim.claimed} is {f'that, {how}' if how else 'another number'}."
+    printed = {"printed": claim.claimed, "value": claimed.value, "resolution": claimed.resolution}
+    return _Found(verdict, f"{measured:,}", sentence, {"claimed": printed, "counts": counts, "how": how})
+
+
+def _order(
+    claim: Order | Shape, above: Selection, below: Sequence[Selection], records: _Records, relation: str, margin: float, sign: int = 1
+) -> _Found:
+    """Judge whether a group lies above each of others; with ``sign`` −1, below each of them."""
+    compared = [_compare(above, other, records, claim.metric, relation, margin, sign, len(below)) for other in below]
+    verdicts = [part["verdict"] for part in compared]
+    verdict = "not supported" if "not supported" in verdicts else "undecided" if "undecided" in verdicts else "supported"
+    # The comparison that decides is the one to tell: the weakest, or the one that refutes.
+    told = min(compared, key=lambda part: (_rank(part["verdict"]), part["interval"]["estimate"] if part["interval"] else -math.inf))
+    sentence = told["sentence"]
+    if len(below) > 1:
+        held = sum(part == "supported" for part in verdicts)
+        sentence = f"It holds against {held} of {len(below)}. {'The closest: ' if held == len(below) else ''}{sentence}"
+    cautions = tuple(dict.fromkeys(caution for part in compared for caution in part.pop("cautions")))
+    measured = told["measured"]
+    for part in compared:
+        part.pop("measured")
+    evidence = {"relation": claim.relation, "margin": margin, "comparisons": compared, "method": "differences paired over seeds"}
+    return _Found(verdict, measured, sentence, evidence, cautions)
+
+
+def _rank(verdict: str) -> int:
+    """Rank verdicts on parts of a claim by how much they say of the whole."""
+    return ("not supported", "undecided", "supported").index(verdict)
+
+
+def _compare(
+    above: Selection, below: Selection, records: _Records, metric: str, relation: str, margin: float, sign: int, others: int
+) -> dict[str, Any]:
+    pairs, cells = _pairs(above, below, records, metric)
+    differences = [first - second for _, first, second in pairs]
+    images = _images_evidence([key for key, *_ in pairs], above, below, records, metric) if not cells else {}
+    names = _words(above, below), _words(below, above)
+    cautions: list[str] = []
+    if not pairs:
+        interval, wide = None, None
+        how = "no seed and cell in common"
+    elif len(pairs) > 1 and not (np.ptp(differences) == 0 and images):
+        interval, wide = (statistics.mean_interval(differences, level) for level in (CONFIDENCE, 1 - (1 - CONFIDENCE) / others))
+        how = f"paired over {len(pairs)} {'cells, seeds averaged' if cells else 'seeds' if not pairs[0][0][1] else 'seeds and cells'}"
+    else:
+        # Several seeds that all give the same difference are not one: their spread is known to be nothing.
+        typical = records.typical(metric) if len(pairs) == 1 else None
+        interval, wide, how = _single(differences[0], images, typical, others)
+        if len(pairs) == 1:
+            cautions.append(f"one pair of runs: {how}")
+    verdict, why = _decide(differences, interval, wide, relation, margin, metric, sign)
+    return {
+        "above": {"run": above.run, "where": dict(above.where)},
+        "below": {"run": below.run, "where": dict(below.where)},
+        "verdict": verdict,
+        "sentence": _order_sentence(names, interval, metric, how, why),
+        "measured": "" if interval is None else _difference_words(interval, metric),
+        "pairs": [{"seed": key[0], "cell": json.loads(key[1] or "{}"), "above": a, "below": b, "difference": a - b} for key, a, b in pairs],
+        "interval": None if interval is None else interval.to_json(),
+        "test": statistics.paired(differences).to_json() if len(pairs) > 1 else None,
+        "images": images or None,
+        "how": how,
+        "cautions": cautions,
+    }
+
+
+Key = tuple[int | None, str]
+
+
+def _pairs(above: Selection, below: Selection, records: _Records, metric: str) -> tuple[list[tuple[Key, float, float]], bool]:
+    """Pair the values of two groups by seed and by the factors that neither of them fixes; and say whether the pairs are whole cells."""
+    told = records.told(above, metric), records.told(below, metric)
+    fixed = {*above.where, *below.where}
+    shared = {name for results in told for result, _ in results for name in result.cell} - fixed
+    shared = {name for name in shared if all(name in result.cell for results in told for result, _ in results)}
+
+    def grouped(results: list[tuple[Result, float]], by_seed: bool) -> dict[Key, float]:
+        groups: dict[Key, list[float]] = {}
+        for result, value in results:
+            cell = {name: result.cell[name] for name in sorted(shared)}
+            groups.setdefault((result.seed if by_seed else None, _key(cell) if cell else ""), []).append(value)
+        return {key: float(np.mean(values)) for key, values in groups.items()}
+
+    first, second = (grouped(results, True) for results in told)
+    both = [key for key in first if key in second]
+    cells = len({cell for _, cell in both}) >= CELLS_ENOUGH
+    if cells:
+        kept = set(both)
+        seeds_of_cells = [{cell: [groups[key] for key in both if key[1] == cell] for _, cell in kept} for groups in (first, second)]
+        means: list[dict[Key, float]] = [{(None, cell): float(np.mean(values)) for cell, values in one.items()} for one in seeds_of_cells]
+        first, second = means
+        both = list(first)
+    ordered = sorted(both, key=lambda key: (key[1], -1 if key[0] is None else key[0]))
+    return [(key, first[key], second[key]) for key in ordered], cells
+
+
+def _images_evidence(keys: Sequence[Key], above: Selection, below: Selection, records: _Records, metric: str) -> dict[str, Any]:
+    """Compare image by image, where each pair is of two runs whose outcomes on the same images are kept."""
+    split = metric.removesuffix(".accuracy")
+    if split not in ("test", "validation") or not 0 < len(keys) <= MOST_LISTED:
+        return {}
+    outcomes: list[list[Any]] = [[], []]
+    for seed, cell in keys:
+        wanted = json.loads(cell or "{}")
+        for side, selection in enumerate((above, below)):
+            runs = [
+                result
+                for result in records.of(selection)
+                if result.seed == seed and all(result.cell.get(name) == value for name, value in wanted.items())
+            ]
+            if len(runs) != 1 or runs[0].correct.get(split) is None:
+                return {}
+            outcomes[side].append(np.asarray(runs[0].correct[split], dtype=bool))
+    if len({len(one) for side in outcomes for one in side}) != 1 or not len(outcomes[0][0]):
+        return {}
+    first, second = (np.stack(side) for side in outcomes)
+    only = [(int((a & ~b).sum()), int((~a & b).sum())) for a, b in zip(first, second, strict=True)]
+    generator = np.random.Generator(np.random.PCG64(derive(0, "verdict images")))
+    interval = statistics.crossed_bootstrap_interval(second, first, generator, RESAMPLES)
+    gains = (first.astype(np.int8) - second).mean(0)
+    return {
+        "images": first.shape[1],
+        "mcnemar": [{"only_above": a, "only_below": b, "p_value": statistics.mcnemar_exact(a, b)} for a, b in only],
+        "interval": interval.to_json(),
+        "image_deviation": float(gains.std() / math.sqrt(first.shape[1])),
+    }
+
+
+def _single(
+    difference: float, images: Mapping[str, Any], typical: Spread | None, others: int
+) -> tuple[Interval | None, Interval | None, str]:
+    """Intervals of a difference that one pair of runs shows, by its images and by the spread over seeds of the study's other runs."""
+    if not images and typical is None:
+        return None, None, "neither its images nor a spread over seeds are known"
+    error = float(images["image_deviation"]) if images else 0.0
+    spread = typical or Spread(0.0, 0)
+    intervals = []
+    for level in (CONFIDENCE, 1 - (1 - CONFIDENCE) / others):
+        # Two runs differ by twice the variance of one; `new_run_interval` of one value reckons with just that.
+        half = statistics.new_run_interval([0.0], typical=spread, floor=error, confidence=level).high
+        intervals.append(Interval(difference, difference - half, difference + half, "images and typical seed spread", level))
+    parts = ["its images"] if images else []
+    parts += ["the spread over seeds of the study's other runs"] if typical is not None else []
+    return intervals[0], intervals[1], f"judged by {' and '.join(parts)}"
+
+
+def _decide(
+    differences: Sequence[float], interval: Interval | None, wide: Interval | None, relation: str, margin: float, metric: str, sign: int
+) -> tuple[str, str]:
+    """Return the verdict on one comparison, and why."""
+    if interval is None or wide is None:
+        return "undecided", "nothing can be said"
+    low = interval.low if sign > 0 else -interval.high
+    high = wide.high if sign > 0 else -wide.low
+    limit = -margin if relation == "at least" else margin
+    if low > limit or (relation == "at least" and low >= limit):
+        return "supported", "the difference is more than chance" if relation == "above" else "it is not behind by more than the margin"
+    if interval.low == interval.high == limit == 0:
+        return "not supported", "there is no difference at all"
+    if high < limit:
+        return "not supported", "the opposite is true" if limit <= 0 else "the difference is smaller than that"
+    if relation == "above" and _is_accuracy(metric):
+        if np.ptp(differences) > 0:
+            same = statistics.equivalence(differences) < 1 - CONFIDENCE
+        else:  # one pair, or several that do not differ: the images decide
+            same = interval.low > -EQUIVALENCE_MARGIN and interval.high < EQUIVALENCE_MARGIN
+        if same:
+            return "not supported", f"there is no practical difference (± {100 * EQUIVALENCE_MARGIN:g} points)"
+    return "undecided", "the interval leaves it open"
+
+
+def _stated(claim: Shape, records: _Records) -> _Found:
+    """Judge a curve measure against stated values."""
+    metric, write = claim.metric, _writer(claim.metric)
+    results, told = records.of(claim.of), records.told(claim.of, claim.metric)
+    limits = sorted(claim.claimed)
+    low, high = (-math.inf, limits[0]) if claim.relation == "less" else (limits[0], math.inf) if claim.relation == "greater" else limits
+    stated = f"{claim.relation} {' and '.join(map(write, limits))}".replace("less", "less than").replace("greater", "greater than")
+    evidence: dict[str, Any] = {"relation": claim.relation, "claimed": list(claim.claimed)}
+    if metric in NEVER and (never := sum(bool(result.history) for result in results) - len(told)):
+        verdict = "undecided" if told else "not supported"
+        sentence = f"In {never} of {len(results)} runs it never happens{'' if told else ', so that it cannot be ' + stated}."
+        return _Found(verdict, f"never in {never} of {len(results)}", sentence, {**evidence, "never": never})
+    values = [value for _, value in told]
+    mean, typical = float(np.mean(values)), records.typical(metric)
+    cautions: tuple[str, ...] = ()
+    if len(values) > 1:
+        interval: Interval | None = statistics.mean_interval(values)
+    elif typical is not None:
+        half = statistics.new_run_interval([0.0], typical=Spread(typical.variance / 2, typical.degrees)).high
+        interval = Interval(mean, mean - half, mean + half, "typical seed spread")
+        cautions = ("the spread over seeds is that of the study's other runs",)
+    else:
+        interval = None
+    if interval is None:
+        verdict = "undecided"
+    elif metric_of(metric).unit == "images" and claim.relation == "greater" and low == 0:
+        # Whether it happens at all: a number of images is never below 0, whatever an interval says.
+        verdict = "supported" if min(values) > 0 else "undecided" if max(values) > 0 else "not supported"
+    else:
+        inside = _inside(interval.low, low, high, claim.relation) and _inside(interval.high, low, high, claim.relation)
+        verdict = "supported" if inside else "not supported" if interval.high < low or interval.low > high else "undecided"
+    where = "" if interval is None or interval.low == interval.high else f" (95 % interval {write(interval.low)} to {write(interval.high)})"
+    held = sum(_inside(value, low, high, claim.relation) for value in values)
+    sentence = (
+        f"{_seeds(len(values))} {write(mean)}{' on average' if len(values) > 1 else ''}{where}; "
+        f"the claim is {stated}, which holds in {held} of {len(values)}."
+    )
+    evidence |= {"values": values, "mean": mean, "interval": None if interval is None else interval.to_json()}
+    return _Found(verdict, _mean_words(values, write), sentence, evidence, cautions)
+
+
+def _inside(value: float, low: float, high: float, relation: str) -> bool:
+    """Whether a value is as stated; the bounds belong to `between`, not to `less` and `greater`."""
+    return low <= value <= high if relation == "between" else low < value < high
+
+
+def _consistency(claim: Consistency) -> Verdict:
+    findings = [*_audited(claim.table, claim.data, tuple(claim.accuracy)), *_states(claim.states)]
+    failed = [finding for finding in findings if finding.verdict == "fails"]
+    # Where no data set is claimed, that the supports are no known one's is nothing against the table.
+    counted = [finding for finding in findings if claim.data is not None or finding.check != "supports"]
+    open_ = [finding for finding in counted if finding.verdict == "cannot tell"]
+    if not findings:
+        return Verdict(claim, "undecided", "", "There is nothing here to hold against anything.")
+    verdict = "contradicted by the report itself" if failed else "undecided" if open_ else "supported"
+    told = failed or open_ or findings
+    sentence = "; ".join(finding.sentence.rstrip(".") for finding in told[:2]) + "."
+    measured = f"{len(failed)} of {len(findings)} checks fail" if failed else ""
+    evidence = {"findings": [finding.to_json() for finding in findings]}
+    return Verdict(claim, verdict, measured, sentence[:1].upper() + sentence[1:], (), evidence)
+
+
+@lru_cache(maxsize=64)
+def _audited(table: str | None, data: str | None, accuracy: tuple[str, ...]) -> tuple[Finding, ...]:
+    """Audit a published table, or the accuracies quoted for a data set's test images. Remembered, for a search takes its time."""
+    quoted = [parse_figure(figure) for figure in accuracy]
+    if table is not None:
+        return tuple(finding for one in read_tables(table, "the claim's table") for finding in audit_table(one, data, quoted).findings)
+    images = next((sum(part.supports) for part in KNOWN if part.name == data and part.part == "test"), None)
+    return tuple(accuracy_finding(figure, images, "quoted accuracy") for figure in quoted) if images else ()
+
+
+def _states(states: Sequence[str]) -> list[Finding]:
+    """Whether what a report says of one thing in several places can all be true; figures may be rounded differently."""
+    if len(states) < 2:
+        return []
+    evidence = {"states": list(states)}
+    try:
+        figures = [parse_claimed(text.strip()) for text in states]
+    except UsageError:
+        differ = len({" ".join(text.lower().split()) for text in states}) > 1
+    else:
+        highest, lowest = max(one.value - one.resolution for one in figures), min(one.value + one.resolution for one in figures)
+        differ = highest > lowest - 1e-12  # neighbours that share but a tie are two figures
+    said = _listed([f"'{text.strip()}'" for text in dict.fromkeys(states)])
+    if differ:
+        return [Finding("states", "fails", f"of one and the same thing the report says {said}", evidence)]
+    return [Finding("states", "holds", f"the report says the same everywhere: {said}", evidence)]
+
+
+# Images and words.
+
+
+def _is_accuracy(metric: str) -> bool:
+    return metric.partition("@")[0] in ("train.accuracy", "validation.accuracy", "test.accuracy", "f1")
+
+
+def _images(result: Result, metric: str) -> int | None:
+    """The number of images that a share is measured on, or None where the metric is no share of images."""
+    name, _, label = metric.partition("@")[0].partition(":")
+    if name in ("precision", "recall", "f1"):
+        part = result.evaluation.get("test", {})
+        supports = {str(row["class"]): int(row["support"]) for row in part.get("per_class", [])}
+        return supports.get(label) if label else part.get("count")
+    if not name.endswith(".accuracy"):
+        return None
+    split = name.removesuffix(".accuracy")
+    counted = result.evaluation.get(split, {}).get("count")
+    key = {"train": "training_images", "validation": "validation_images"}.get(split, "")
+    found = counted or result.environment.get("data", {}).get(key)
+    return None if found is None or split not in ("train", "validation", "test") else int(found)
+
+
+def _writer(metric: str, percent: bool = False) -> Callable[[float], str]:
+    """Return what writes values of a metric: shares as percentages where the report does, or as decimals."""
+    unit = metric_of(metric).unit
+
+    def write(value: float) -> str:
+        if unit == "share":
+            return f"{100 * value:.2f} %".replace("-", "−") if percent else f"{value:.4f}".replace("-", "−")
+        if unit == "nats":
+            return f"{value:.4f}".replace("-", "−")
+        short = f"{value:,.1f}".removesuffix(".0").replace("-", "−")
+        return f"{short} s" if unit == "s" else short
+
+    return write
+
+
+def _apart(value: float, metric: str) -> str:
+    return f"{100 * value:.2f} points" if metric_of(metric).unit == "share" else f"{_writer(metric)(value)}"
+
+
+def _difference_words(interval: Interval, metric: str) -> str:
+    of_metric = metric_of(metric).unit
+    scale, unit, form = (100, " points", "+.2f") if of_metric == "share" else (1, f" {of_metric}".rstrip(), "+.4g")
+    estimate, low, high = (format(scale * value, form).replace("-", "−") for value in (interval.estimate, interval.low, interval.high))
+    return f"{estimate}{unit}" if interval.low == interval.high else f"{estimate}{unit} ({low} to {high})"
+
+
+def _order_sentence(names: tuple[str, str], interval: Interval | None, metric: str, how: str, why: str) -> str:
+    if interval is None:
+        return f"{names[0]} and {names[1]} cannot be compared in {metric}: {how}."
+    return f"{names[0]} less {names[1]}: {_difference_words(interval, metric)} in {metric}, {how}; {why}."
+
+
+def _mean_words(values: Sequence[float], write: Callable[[float], str]) -> str:
+    if len(values) == 1:
+        return f"{write(values[0])} (one seed)"
+    return f"{write(float(np.mean(values)))} ± {write(float(np.std(values, ddof=1)))}"
+
+
+def _seeds(count: int) -> str:
+    return "One seed gives" if count == 1 else f"{count} seeds give"
+
+
+def _words(selection: Selection, other: Selection | None = None) -> str:
+    """A selection as a reader names it; beside another one, by what they differ in where that is enough."""
+    where = dict(selection.where)
+    if other is not None and other.run == selection.run:
+        differing = {name: value for name, value in where.items() if other.where.get(name) != value}
+        if differing:
+            return ", ".join(f"{name} = {value}" for name, value in differing.items())
+    inside = ", ".join(f"{name} = {value}" for name, value in where.items())
+    return f"{selection.run} ({inside})" if inside else selection.run
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

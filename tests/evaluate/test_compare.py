@@ -1,28 +1,23 @@
-"""Comparisons against SciPy's binomial test and against a bootstrap."""
+"""Comparisons of two runs against a bootstrap, and of recipes against SciPy, on runs whose truth is made up."""
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import binomtest
+import scipy.stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import ttost_paired
 
-from fittingroom.errors import UsageError
-from fittingroom.evaluate.compare import Comparison, compare_predictions, mcnemar_exact
-
-
-@given(st.integers(0, 400), st.integers(0, 400))
-def test_mcnemars_exact_test_is_a_sign_test(only_first: int, only_second: int) -> None:
-    trials = only_first + only_second
-    expected = binomtest(only_first, trials, 0.5).pvalue if trials else 1.0
-    assert mcnemar_exact(only_first, only_second) == pytest.approx(expected, rel=1e-9, abs=1e-300)
-
-
-def test_mcnemars_test_of_many_images_neither_overflows_nor_vanishes() -> None:
-    assert mcnemar_exact(100_000, 100_000) == 1.0
-    assert mcnemar_exact(30_000, 30_800) == pytest.approx(binomtest(30_000, 60_800, 0.5).pvalue, rel=1e-6)
-    assert 0 <= mcnemar_exact(0, 60_000) < 1e-300
+from fittingroom import recipe, runs
+from fittingroom.errors import RunError, UsageError
+from fittingroom.evaluate.compare import Comparison, compare_predictions, compare_runs, compare_two
+from fittingroom.runs import Predictions, Run
 
 
 def predictions(count: int, seed: int, accuracies: tuple[float, float] = (0.80, 0.84)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -101,3 +96,249 @@ def test_what_it_says() -> None:
 def test_arrays_that_do_not_belong_together(lengths: tuple[int, int, int]) -> None:
     with pytest.raises(UsageError, match="cannot be compared"):
         compare_predictions(("a", "b"), *(np.zeros(length, np.int64) for length in lengths))
+
+
+# Recipes over seeds.
+
+Maker = Callable[..., Run]
+IMAGES = 2000
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Maker:
+    """A maker of finished run folders with a given accuracy; images that are hard for one model are hard for all."""
+
+    def make(
+        model: str,
+        seed: int,
+        accuracy: float,
+        changes: dict[str, Any] | None = None,
+        *,
+        data: str = "digits",
+        content: str = "",
+        shift: int = 0,
+        source: str = "train",
+        split: str = "validation",
+        seconds: float = 10.0,
+        parameters: int | None = 1000,
+    ) -> Run:
+        loaded = recipe.load(model, {"data.name": data, "seed": seed, **(changes or {})})
+        run = runs.create(tmp_path / "runs" / f"{len(list((tmp_path / 'runs').glob('*'))):03d}-{model}-{seed}", loaded)
+        labels = (np.arange(IMAGES, dtype=np.int64) + shift) % 10
+        hardness = np.random.default_rng(0).random(IMAGES)
+        jitter = np.random.default_rng([seed, *model.encode(), round(accuracy * 1e6)]).normal(0, 0.03, IMAGES)
+        wrong = np.argsort(hardness + jitter)[round(accuracy * IMAGES) :]
+        predicted = labels.copy()
+        predicted[wrong] = (labels[wrong] + 1) % 10
+        probabilities = np.full((IMAGES, 10), 0.01, np.float32)
+        probabilities[np.arange(IMAGES), predicted] = 0.91
+        run.write_predictions(split, Predictions(probabilities, labels, np.arange(IMAGES, dtype=np.int64) + shift))
+        values = {"classes": list("0123456789"), "input_shape": [8, 8, 1], "scale": [1.0], "offset": [0.0]}
+        values |= {"train_sha256": f"sum of {data}{content}", "validation_source": source}
+        run.write_json("environment.json", {"data": values, "model": {"parameters": parameters, "multiply_adds": 5000}, "threads": 1})
+        run.append_epoch({"epoch": 1, "train": {"loss": 0.1, "accuracy": 0.9, "seconds": seconds}})
+        run.set_state("finished")
+        return run
+
+    return make
+
+
+def family(made: Maker, model: str, accuracies: Sequence[float], **more: Any) -> list[Run]:
+    return [made(model, seed, accuracy, **more) for seed, accuracy in enumerate(accuracies)]
+
+
+BASE = [0.900, 0.905, 0.910, 0.895, 0.900]
+
+
+def test_a_real_difference(made: Maker) -> None:
+    better = [value + gain for value, gain in zip(BASE, [0.010, 0.011, 0.009, 0.010, 0.012], strict=True)]
+    found = compare_runs(family(made, "mlp", BASE) + family(made, "lenet5", better))
+    assert [one.recipe for one in found.standings] == ["mlp", "lenet5"]
+    assert found.standings[0].values == pytest.approx(BASE)
+    expected = scipy.stats.ttest_rel(better, BASE)
+    pair = found.pairs[0]
+    assert pair.paired is not None
+    assert pair.paired.p_value == pytest.approx(expected.pvalue)
+    assert pair.p_adjusted == pair.paired.p_value, "there is one comparison"
+    assert (pair.paired.interval.low, pair.paired.interval.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert pair.equivalence_p == pytest.approx(ttost_paired(np.array(better), np.array(BASE), -0.003, 0.003)[0])
+    assert (pair.verdict, pair.more_seeds, pair.seeds) == ("real", None, (0, 1, 2, 3, 4))
+    assert "lenet5 is better than mlp by 1.04 points" in pair.sentence
+    assert "paired over 5 seeds" in pair.sentence
+    assert pair.over_images is not None
+    assert pair.over_images.low < 0.0104 < pair.over_images.high
+    assert len(pair.mcnemar) == 5
+    mean = scipy.stats.t.interval(0.95, 4, np.mean(BASE), scipy.stats.sem(BASE))
+    interval = found.standings[0].interval
+    assert interval is not None
+    assert (interval.low, interval.high) == pytest.approx(mean)
+
+
+def test_the_better_one_is_named_whichever_comes_first(made: Maker) -> None:
+    better = [value + 0.01 + 0.001 * number for number, value in enumerate(BASE)]
+    one, other = family(made, "mlp", BASE), family(made, "lenet5", better)
+    there, back = compare_runs(one + other).pairs[0], compare_runs(other + one).pairs[0]
+    assert there.sentence == back.sentence
+    assert there.estimate == pytest.approx(-(back.estimate or 0))
+
+
+def test_no_practical_difference(made: Maker) -> None:
+    alike = [value + gain for value, gain in zip(BASE, [0.0005, -0.0005, 0.001, -0.001, 0.0], strict=True)]
+    pair = compare_runs(family(made, "mlp", BASE) + family(made, "lenet5", alike)).pairs[0]
+    assert pair.verdict == "no practical difference"
+    assert "± 0.3 points" in pair.sentence
+    tiny = compare_runs(family(made, "mlp", [0.9, 0.9, 0.91, 0.92]) + family(made, "basic", [0.901, 0.901, 0.9115, 0.921]), margin=0.003)
+    assert tiny.pairs[0].verdict == "real"
+    assert "though below 0.3 points" in tiny.pairs[0].sentence
+
+
+def test_undecided_foretells_the_seeds_it_would_take(made: Maker) -> None:
+    noisy = [value + gain for value, gain in zip(BASE, [0.02, -0.01, 0.015, -0.005, 0.01], strict=True)]
+    pair = compare_runs(family(made, "mlp", BASE) + family(made, "lenet5", noisy)).pairs[0]
+    assert pair.verdict == "undecided"
+    assert pair.more_seeds is not None
+    assert f"about {pair.more_seeds} more seeds would decide" in pair.sentence
+    from statsmodels.stats.power import TTestPower
+
+    gains = np.array([0.02, -0.01, 0.015, -0.005, 0.01])
+    needed = TTestPower().solve_power(gains.mean() / gains.std(ddof=1), alpha=0.05, power=0.8)
+    assert pair.more_seeds == int(np.ceil(needed)) - 5
+
+
+def test_one_seed_says_what_it_cannot_say(made: Maker) -> None:
+    found = compare_runs([made("mlp", 0, 0.9), made("lenet5", 0, 0.93)])
+    pair = found.pairs[0]
+    assert (pair.verdict, pair.paired, pair.p_adjusted) == ("cannot say", None, None)
+    assert "whether another seed would agree, this cannot say" in pair.sentence
+    assert len(found.notices) == 2
+    assert "one seed only" in found.notices[0]
+    assert found.standings[0].interval is None
+    apart = compare_runs([made("mlp", 1, 0.9), made("lenet5", 2, 0.93)])
+    assert "no seed in common" in apart.pairs[0].sentence
+
+
+def test_seeds_without_any_effect_leave_the_images_to_decide(made: Maker) -> None:
+    close = compare_runs(family(made, "knn", [0.9] * 3) + family(made, "svc-rbf", [0.9005] * 3)).pairs[0]
+    assert close.verdict in ("undecided", "no practical difference")
+    far = compare_runs(family(made, "knn", [0.88] * 3) + family(made, "svc-rbf", [0.93] * 3)).pairs[0]
+    assert far.verdict == "real"
+
+
+def test_several_pairs_are_corrected_by_holm(made: Maker) -> None:
+    shifts = {"mlp": [0.0] * 5, "lenet5": [0.004, 0.006, 0.003, 0.008, 0.005], "basic": [0.001, -0.004, 0.006, 0.002, 0.003]}
+    everything = [run for model, gains in shifts.items() for run in family(made, model, [b + g for b, g in zip(BASE, gains, strict=True)])]
+    pairs = compare_runs(everything).pairs
+    assert [(pair.first, pair.second) for pair in pairs] == [("mlp", "lenet5"), ("mlp", "basic"), ("lenet5", "basic")]
+    raw = [pair.paired.p_value for pair in pairs if pair.paired is not None]
+    assert [pair.p_adjusted for pair in pairs] == pytest.approx(multipletests(raw, method="holm")[1])
+    assert "corrected for 3 comparisons" in pairs[0].sentence
+
+
+def test_recipes_of_one_model_are_told_apart_by_what_differs(made: Maker) -> None:
+    found = compare_runs(family(made, "lenet5", [0.9, 0.91]) + family(made, "lenet5", [0.8, 0.81], changes={"model.activation": "relu"}))
+    assert [one.recipe for one in found.standings] == ["lenet5 (model.activation=tanh)", "lenet5 (model.activation=relu)"]
+    many = {"optim.lr": 0.1, "train.epochs": 3, "train.batch_size": 8, "optim.name": "sgd"}
+    other = compare_runs(family(made, "lenet5", [0.9]) + family(made, "lenet5", [0.8], changes=many))
+    assert [one.recipe for one in other.standings] == ["lenet5 (004-lenet5-0)", "lenet5 (005-lenet5-0)"]
+
+
+def test_a_loss_is_better_when_it_is_lower(made: Maker) -> None:
+    worse, better = [0.80, 0.81, 0.79], [0.90, 0.92, 0.895]
+    found = compare_runs(family(made, "mlp", worse) + family(made, "lenet5", better), metric="loss")
+    assert found.margin == 0.01
+    losses = [-(a * np.log(0.91 / 1.0) + (1 - a) * np.log(0.01)) for a in worse]
+    assert found.standings[0].values == pytest.approx(losses, rel=1e-3)
+    pair = found.pairs[0]
+    assert pair.sentence.startswith("lenet5 is better than mlp by 0.")
+    assert pair.over_images is None
+    assert compare_runs(family(made, "mlp", worse) + family(made, "lenet5", better), metric="f1").pairs[0].verdict == "real"
+
+
+def test_best_buys(made: Maker) -> None:
+    found = compare_runs(
+        family(made, "mlp", [0.90, 0.91], seconds=5.0, parameters=900)
+        + family(made, "lenet5", [0.92, 0.93], seconds=10.0, parameters=100)
+        + family(made, "basic", [0.91, 0.92], seconds=20.0, parameters=None)
+    )
+    assert [one.best_buy for one in found.standings] == [("seconds",), ("seconds", "parameters", "multiply_adds"), ()]
+    assert found.standings[2].costs["parameters"] is None
+
+
+def test_several_data_sets_are_ranked(made: Maker) -> None:
+    accuracies = {"mlp": [0.90, 0.80, 0.70, 0.85], "lenet5": [0.92, 0.83, 0.75, 0.86], "basic": [0.93, 0.82, 0.71, 0.87]}
+    everything = [
+        run
+        for model, values in accuracies.items()
+        for place, value in enumerate(values)
+        for run in family(made, model, [value, value + 0.01], data=("digits", "mnist", "kmnist", "fashion-mnist")[place])
+    ]
+    found = compare_runs(everything)
+    assert found.ranking is not None
+    assert found.ranking.ranks == pytest.approx([3, 1.5, 1.5])
+    assert found.ranking.critical_difference == pytest.approx(2.343 * np.sqrt(3 * 4 / (6 * 4)), abs=1e-3)
+    assert len(found.standings) == len(found.pairs) == 12
+    assert set(found.images) == {"digits", "mnist", "kmnist", "fashion-mnist"}
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"data": "mnist"}, "different data: lenet5 was run on mnist, mlp on digits"),
+        ({"content": " changed"}, "digits of other content"),
+        ({"shift": 3}, r"different validation images; give both the same data\.split_seed"),
+        ({"source": "test"}, "different validation images"),
+    ],
+)
+def test_what_was_not_measured_on_the_same_images_is_refused(made: Maker, more: dict[str, Any], words: str) -> None:
+    with pytest.raises(RunError, match=words):
+        compare_runs([made("mlp", 0, 0.9), made("lenet5", 0, 0.9, **more)])
+
+
+def test_a_test_set_that_was_never_opened_stays_so(made: Maker) -> None:
+    pair = [made("mlp", 0, 0.9), made("lenet5", 0, 0.9)]
+    with pytest.raises(RunError, match=r"has no test predictions; make them with fittingroom evaluate .* --test"):
+        compare_runs(pair, split="test")
+    opened = [made("mlp", 0, 0.9, split="test"), made("lenet5", 0, 0.9, split="test", shift=1)]
+    with pytest.raises(RunError, match="different test images"):
+        compare_runs(opened, split="test")
+
+
+def test_what_cannot_be_compared(made: Maker) -> None:
+    pair = [made("mlp", 0, 0.9), made("lenet5", 0, 0.9)]
+    with pytest.raises(UsageError, match="runs of one recipe, mlp"):
+        compare_runs(family(made, "mlp", [0.9, 0.91]))
+    with pytest.raises(UsageError, match="no runs were given"):
+        compare_runs([])
+    with pytest.raises(UsageError, match="unknown metric 'acuracy' — did you mean 'accuracy'"):
+        compare_runs(pair, metric="acuracy")
+    with pytest.raises(UsageError, match="unknown split"):
+        compare_runs(pair, split="train")
+    for margin in (0.0, -0.1, float("nan")):
+        with pytest.raises(UsageError, match="margin must be positive"):
+            compare_runs(pair, margin=margin)
+
+
+def test_two_runs(made: Maker) -> None:
+    first, second = made("mlp", 0, 0.9), made("mlp", 1, 0.93)
+    found = compare_two(first, second)
+    assert found.accuracies == pytest.approx((0.9, 0.93))
+    assert found.images == IMAGES
+
+
+def test_it_is_all_plain_json_and_always_the_same(made: Maker) -> None:
+    everything = family(made, "mlp", [0.9, 0.91, 0.92]) + family(made, "lenet5", [0.91, 0.915, 0.93])
+    found = compare_runs(everything)
+    value = found.to_json()
+    assert json.loads(json.dumps(value, allow_nan=False)) == value
+    assert value["pairs"][0]["mcnemar"][0].keys() == {"seed", "only_first", "only_second", "p_value"}
+    assert value["pairs"][0]["paired"]["interval"]["confidence"] == 0.95
+    assert compare_runs(everything).to_json() == value
+    assert "mlp on digits" in str(found)
+    assert "<p>" in found._repr_html_()
+
+
+def test_two_recipes_of_five_seeds_take_a_moment(made: Maker) -> None:
+    everything = family(made, "mlp", BASE) + family(made, "lenet5", [value + 0.01 for value in BASE])
+    began = time.process_time()
+    compare_runs(everything)
+    assert time.process_time() - began < 2

@@ -164,3 +164,11 @@ def test_names_are_escaped(name: str) -> None:
     judged = evaluation(60, (name, "plain"), 1)
     for drawn in (charts.confusion_table(judged.classes, judged.confusion), charts.class_bars(judged.classes, judged.scores)):
         assert name in {"".join(cell.itertext()) for cell in ET.fromstring(drawn).iter("th")}
+
+
+def test_ticks_are_written_with_the_digits_they_need() -> None:
+    for values, expected in (([0.71, 0.83], "72.5 %"), ([0.5, 0.9], "60 %"), ([0.9001, 0.9019], "90.05 %")):
+        chart = charts.line_chart("c", [Series("validation", values, "validation")], title="t", description="d", unit="percent")
+        texts = re.findall(r'class="tick"[^>]*>([^<]+)<', chart)
+        assert expected.replace(" ", "\u202f") in texts, texts
+        assert len(set(texts)) == len(texts), "two ticks read the same"

@@ -1,0 +1,481 @@
+"""Verdicts on results whose truth is known, because it was made up."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from fittingroom.study.file import Study, cells, load, recipe_of, seeds_of
+from fittingroom.study.results import Result
+from fittingroom.study.verdict import VERDICTS, Verdict, judge
+
+HEAD = """
+title = "A made-up report"
+source = "made-up.pdf"
+base = "lenet5"
+seeds = [0, 1, 2]
+[assumptions]
+padding = "the report does not say; none"
+[runs.plain]
+[runs.better]
+set = { "model.activation" = "relu" }
+assumes = ["padding"]
+[runs.alike]
+set = { "optim.lr" = 0.002 }
+[runs.alone]
+set = { "optim.lr" = 0.003 }
+seeds = [0]
+[runs.alone-too]
+set = { "optim.lr" = 0.004 }
+seeds = [0]
+[runs.grid]
+grid = { "model.activation" = ["tanh", "relu", "sigmoid"], "model.pooling" = ["average", "max"], "train.batch_size" = [16, 32, 64] }
+seeds = [0]
+"""
+IMAGES = 10_000
+
+
+def study_of(tmp_path: Path, claims: str) -> Study:
+    path = tmp_path / "made-up.toml"
+    path.write_text(HEAD + claims, encoding="utf-8")
+    return load(path)
+
+
+def claim(kind: str, **values: Any) -> str:
+    written = {"id": kind.replace(" ", "-"), "text": "It is so.", "source": "table 1", "kind": kind, **values}
+    return "\n[[claims]]\n" + "".join(f"{key} = {toml(value)}\n" for key, value in written.items())
+
+
+def toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f'"{key}" = {toml(item)}' for key, item in value.items()) + " }"
+    return "[" + ", ".join(map(toml, value)) + "]" if isinstance(value, list) else json.dumps(value)
+
+
+def part_of(right: np.ndarray, loss: float) -> dict[str, Any]:
+    return {"accuracy": float(right.mean()), "loss": loss, "count": len(right), "correct": int(right.sum()), "per_class": []}
+
+
+def result_of(
+    study: Study, run: str, seed: int, accuracy: float, cell: dict[str, Any] | None = None, curve: Sequence[float] = (), **more: Any
+) -> Result:
+    """A run with just this accuracy on test and validation; images that are hard for one are hard for all."""
+    known = cells(study, run)
+    chosen = next(one for one in known if cell is None or all(one.get(name) == value for name, value in cell.items()))
+    hardness = np.random.default_rng(0).random(IMAGES)
+    jitter = np.random.default_rng([seed, *run.encode(), round(accuracy * 1e6)]).normal(0, 0.03, IMAGES)
+    right = np.zeros(IMAGES, bool)
+    right[np.argsort(hardness + jitter)[: round(accuracy * IMAGES)]] = True
+    points = list(curve) or [accuracy]
+    history = [
+        {"epoch": epoch, "train": {"loss": 0.3, "accuracy": value + 0.02, "seconds": 1.0}, "validation": {"loss": 0.4, "accuracy": value}}
+        for epoch, value in enumerate(points, 1)
+    ]
+    values: dict[str, Any] = {
+        "study": study.name,
+        "run": run,
+        "cell": chosen,
+        "seed": seed,
+        "recipe": recipe_of(study, run, chosen, seed).recipe.values,
+        "history": history,
+        "evaluation": {"test": part_of(right, 0.3), "validation": part_of(right, 0.4)},
+        "correct": {"test": right, "validation": right},
+        "environment": {"model": {"parameters": 121_930, "multiply_adds": 2_500_000}, "data": {"validation_images": IMAGES}},
+        "code": "made up",
+        **more,
+    }
+    return Result(**values)
+
+
+def runs_of(study: Study, run: str, accuracies: Sequence[float], **more: Any) -> list[Result]:
+    return [result_of(study, run, seed, accuracy, **more) for seed, accuracy in enumerate(accuracies)]
+
+
+def verdict_of(tmp_path: Path, written: str, make: Any) -> Verdict:
+    study = study_of(tmp_path, written)
+    found = judge(study, make(study))
+    assert len(found) == 1
+    assert found[0].verdict in VERDICTS
+    json.dumps(found[0].evidence, allow_nan=False)
+    return found[0]
+
+
+# Numbers.
+
+
+@pytest.mark.parametrize(
+    ("claimed", "expected"),
+    [
+        ("0.90", "reproduced"),
+        ("90.1 %", "reproduced"),
+        ("0.9", "reproduced"),
+        ("0.88", "higher than claimed"),
+        ("0.92", "lower than claimed"),
+        ("99.43 %", "lower than claimed"),
+    ],
+)
+def test_a_number(tmp_path: Path, claimed: str, expected: str) -> None:
+    written = claim("number", of={"run": "plain"}, metric="test.accuracy", claimed=claimed)
+    found = verdict_of(tmp_path, written, lambda study: runs_of(study, "plain", [0.9010, 0.9020, 0.9000]))
+    assert found.verdict == expected
+    assert found.measured == ("90.10 % ± 0.10 %" if "%" in claimed else "0.9010 ± 0.0010")
+    assert claimed in found.sentence
+    assert "3 seeds give" in found.sentence
+    assert not found.cautions
+    interval = found.evidence["one_run_interval"]
+    seeds = scipy.stats.t.ppf(0.975, 2) * 0.001 * np.sqrt(4 / 3)
+    images = 1.959964 * np.sqrt(0.901 * 0.099 / IMAGES)
+    assert interval["high"] - 0.901 == pytest.approx(np.hypot(seeds, images), rel=1e-3)
+    assert [run["value"] for run in found.evidence["runs"]] == pytest.approx([0.901, 0.902, 0.9])
+    assert found.evidence["same_images_interval"]["high"] < interval["high"]
+
+
+def test_the_rounding_of_the_printed_figure_is_granted(tmp_path: Path) -> None:
+    """0.91 may have been 0.905, which is in reach of 0.8995; 0.9100 may not."""
+    for claimed, expected in (("0.91", "reproduced"), ("0.9100", "lower than claimed")):
+        written = claim("number", of={"run": "plain"}, metric="test.accuracy", claimed=claimed)
+        assert verdict_of(tmp_path, written, lambda study: runs_of(study, "plain", [0.8994, 0.8995, 0.8996])).verdict == expected
+
+
+def test_a_number_from_one_seed_says_so(tmp_path: Path) -> None:
+    written = claim("number", of={"run": "alone"}, metric="test.accuracy", claimed="0.915")
+    alone = verdict_of(tmp_path, written, lambda study: [result_of(study, "alone", 0, 0.9)])
+    assert alone.verdict == "lower than claimed"
+    assert any("one seed only (0)" in caution for caution in alone.cautions)
+    assert any("nothing is known of their spread" in caution for caution in alone.cautions)
+    others = verdict_of(tmp_path, written, lambda study: [result_of(study, "alone", 0, 0.9), *runs_of(study, "plain", [0.88, 0.89, 0.90])])
+    assert others.verdict == "reproduced", "with a spread of a point over seeds, 0.915 is nothing unusual"
+    assert others.evidence["typical_spread"]["standard_deviation"] == pytest.approx(0.01)
+    assert any("the study's other runs" in caution for caution in others.cautions)
+    assert any("one seed only" in caution for caution in others.cautions)
+    assert others.measured == "0.9000 (one seed)"
+
+
+def test_a_loss_has_a_stated_floor(tmp_path: Path) -> None:
+    written = claim("number", of={"run": "plain"}, metric="test.loss", claimed="0.31")
+    found = verdict_of(tmp_path, written, lambda study: runs_of(study, "plain", [0.9, 0.9, 0.9]))
+    assert (found.verdict, found.evidence["floor"], found.evidence["images"]) == ("reproduced", 0.01, None)
+
+
+def test_reduced_runs_are_marked_and_give_way_to_whole_ones(tmp_path: Path) -> None:
+    written = claim("number", of={"run": "plain"}, metric="test.accuracy", claimed="0.90")
+    reduced = {"reduced": ("epochs 2 of 50",)}
+    short = verdict_of(tmp_path, written, lambda study: runs_of(study, "plain", [0.8, 0.8, 0.8], **reduced))
+    assert any("epochs 2 of 50" in caution for caution in short.cautions)
+    both = verdict_of(
+        tmp_path,
+        written,
+        lambda study: runs_of(study, "plain", [0.8, 0.8, 0.8], **reduced) + runs_of(study, "plain", [0.9, 0.9, 0.9]),
+    )
+    assert (both.verdict, both.cautions) == ("reproduced", ())
+
+
+def test_missing_seeds_are_told(tmp_path: Path) -> None:
+    written = claim("number", of={"run": "plain"}, metric="test.accuracy", claimed="0.90")
+    found = verdict_of(tmp_path, written, lambda study: runs_of(study, "plain", [0.9, 0.901], reduced=("seeds 2 of 3",)))
+    assert found.cautions == ("plain: 1 of 3 planned runs are missing",)
+
+
+def test_what_it_hangs_on(tmp_path: Path) -> None:
+    written = claim("number", of={"run": "better"}, metric="test.accuracy", claimed="0.90")
+    found = verdict_of(tmp_path, written, lambda study: runs_of(study, "better", [0.9, 0.9, 0.9]))
+    assert found.cautions == ("hangs on an assumption: padding",)
+    assert found.evidence["assumptions"] == {"padding": "the report does not say; none"}
+
+
+# Orders.
+
+
+def order(**values: Any) -> str:
+    return claim("order", **{"metric": "test.accuracy", "above": {"run": "better"}, "below": [{"run": "plain"}], **values})
+
+
+def test_an_order_is_paired_over_seeds(tmp_path: Path) -> None:
+    """The seeds differ by points, the two by 0.6 in each of them."""
+    found = verdict_of(
+        tmp_path, order(), lambda s: runs_of(s, "plain", [0.88, 0.89, 0.90]) + runs_of(s, "better", [0.8861, 0.8959, 0.9060])
+    )
+    assert found.verdict == "supported"
+    compared = found.evidence["comparisons"][0]
+    assert [pair["difference"] for pair in compared["pairs"]] == pytest.approx([0.0061, 0.0059, 0.006])
+    expected = scipy.stats.ttest_rel([0.8861, 0.8959, 0.9060], [0.88, 0.89, 0.90])
+    assert compared["test"]["p_value"] == pytest.approx(expected.pvalue)
+    assert compared["interval"]["low"] == pytest.approx(expected.confidence_interval(0.95).low)
+    assert compared["images"]["interval"]["low"] < 0.006 < compared["images"]["interval"]["high"]
+    assert len(compared["images"]["mcnemar"]) == 3
+    assert found.measured.startswith("+0.60 points (")
+    assert "paired over 3 seeds" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("better", "relation", "expected"),
+    [
+        ([0.8861, 0.8959, 0.9060], "above", "supported"),
+        ([0.8741, 0.8839, 0.8940], "above", "not supported"),
+        ([0.8801, 0.8902, 0.9001], "above", "not supported"),  # no practical difference
+        ([0.8700, 0.9050, 0.9060], "above", "undecided"),
+        ([0.8801, 0.8899, 0.9000], "at least", "supported"),
+        ([0.8741, 0.8839, 0.8940], "at least", "not supported"),
+        ([0.8700, 0.9050, 0.9060], "at least", "undecided"),
+    ],
+)
+def test_orders(tmp_path: Path, better: list[float], relation: str, expected: str) -> None:
+    margin = 0.002 if relation == "at least" else 0.0
+    found = verdict_of(
+        tmp_path,
+        order(relation=relation, margin=margin),
+        lambda s: runs_of(s, "plain", [0.88, 0.89, 0.90]) + runs_of(s, "better", better),
+    )
+    assert found.verdict == expected, found.sentence
+    if "no practical difference" in found.sentence:
+        assert better == [0.8801, 0.8902, 0.9001]
+
+
+def test_each_of_several_must_lie_below(tmp_path: Path) -> None:
+    below = [{"run": "plain"}, {"run": "alike"}]
+
+    def made(alike: list[float]) -> Any:
+        return lambda s: (
+            runs_of(s, "plain", [0.88, 0.89, 0.90]) + runs_of(s, "better", [0.8861, 0.8959, 0.9060]) + runs_of(s, "alike", alike)
+        )
+
+    both = verdict_of(tmp_path, order(below=below), made([0.870, 0.880, 0.8901]))
+    assert both.verdict == "supported"
+    assert both.sentence.startswith("It holds against 2 of 2. The closest: better less plain")
+    one = verdict_of(tmp_path, order(below=below), made([0.893, 0.9029, 0.9131]))
+    assert one.verdict == "not supported"
+    assert "1 of 2" in one.sentence
+    assert "better less alike: −0.7" in one.sentence
+    assert verdict_of(tmp_path, order(below=below), made([0.87, 0.90, 0.91])).verdict == "undecided"
+
+
+def test_an_order_of_single_runs_rests_on_images_and_on_the_spread_of_others(tmp_path: Path) -> None:
+    written = order(above={"run": "alone"}, below=[{"run": "alone-too"}])
+
+    def made(first: float, second: float, others: Sequence[float]) -> Any:
+        return lambda s: [result_of(s, "alone", 0, first), result_of(s, "alone-too", 0, second), *runs_of(s, "plain", others)]
+
+    sure = verdict_of(tmp_path, written, made(0.92, 0.90, [0.880, 0.881, 0.882]))
+    assert sure.verdict == "supported"
+    assert any("one seed only" in caution for caution in sure.cautions)
+    assert any("its images and the spread over seeds of the study's other runs" in caution for caution in sure.cautions)
+    unsure = verdict_of(tmp_path, written, made(0.92, 0.90, [0.86, 0.88, 0.90]))
+    assert unsure.verdict == "undecided", "seeds that differ by two points decide nothing of the kind"
+    images = verdict_of(tmp_path, written, made(0.92, 0.90, []))
+    assert images.verdict == "supported"
+    assert any("judged by its images" in caution for caution in images.cautions)
+    dark = verdict_of(
+        tmp_path, written, lambda s: [result_of(s, name, 0, value, correct={}) for name, value in (("alone", 0.92), ("alone-too", 0.9))]
+    )
+    assert dark.verdict == "undecided"
+
+
+def test_models_that_no_seed_changes_are_judged_by_images(tmp_path: Path) -> None:
+    close = verdict_of(tmp_path, order(), lambda s: runs_of(s, "plain", [0.9] * 3) + runs_of(s, "better", [0.9012] * 3))
+    assert close.verdict == "undecided"
+    far = verdict_of(tmp_path, order(), lambda s: runs_of(s, "plain", [0.88] * 3) + runs_of(s, "better", [0.9] * 3))
+    assert far.verdict == "supported"
+
+
+def grid_runs(study: Study, gains: dict[str, float], noise: float = 0.002) -> list[Result]:
+    draw = np.random.default_rng(7)
+    return [
+        result_of(study, "grid", 0, 0.85 + gains[str(cell["model.activation"])] + float(draw.normal(0, noise)), dict(cell))
+        for cell in cells(study, "grid")
+    ]
+
+
+def test_cells_are_pairs_too(tmp_path: Path) -> None:
+    above, below = ({"run": "grid", "where": {"model.activation": name}} for name in ("relu", "tanh"))
+    written = order(above=above, below=[below])
+    found = verdict_of(tmp_path, written, lambda s: grid_runs(s, {"relu": 0.02, "tanh": 0.0, "sigmoid": -0.1}))
+    assert found.verdict == "supported"
+    compared = found.evidence["comparisons"][0]
+    assert len(compared["pairs"]) == 6
+    assert {tuple(sorted(pair["cell"])) for pair in compared["pairs"]} == {("model.pooling", "train.batch_size")}
+    assert "paired over 6 cells" in found.sentence
+    assert found.sentence.startswith("model.activation = relu less model.activation = tanh")
+    assert any("one seed only" in caution for caution in found.cautions)
+    same = verdict_of(tmp_path, written, lambda s: grid_runs(s, {"relu": 0.0, "tanh": 0.0, "sigmoid": -0.1}, 0.02))
+    assert same.verdict == "undecided"
+
+
+# Shapes.
+
+
+def test_a_shape_against_another_group(tmp_path: Path) -> None:
+    written = claim("shape", of={"run": "better"}, metric="erraticness.accuracy", than=[{"run": "plain"}], relation="less")
+    smooth, rough = [0.80, 0.85, 0.88, 0.90, 0.91], [0.80, 0.90, 0.82, 0.92, 0.83]
+
+    def made(study: Study) -> list[Result]:
+        pairs = itertools.product((("better", smooth), ("plain", rough)), range(3))
+        return [result_of(study, run, seed, 0.9, curve=[p + 0.001 * seed * i for i, p in enumerate(curve)]) for (run, curve), seed in pairs]
+
+    found = verdict_of(tmp_path, written, made)
+    assert found.verdict == "supported", found.sentence
+    assert found.measured.startswith("−")
+    assert verdict_of(tmp_path, written.replace('"less"', '"greater"'), made).verdict == "not supported"
+
+
+@pytest.mark.parametrize(
+    ("relation", "claimed", "expected"),
+    [
+        ("between", [0.89, 0.91], "supported"),
+        ("between", [0.93, 0.95], "not supported"),
+        ("between", [0.9, 0.95], "undecided"),
+        ("less", [0.95], "supported"),
+        ("greater", [0.95], "not supported"),
+        ("less", [0.9001], "undecided"),
+    ],
+)
+def test_a_shape_against_stated_values(tmp_path: Path, relation: str, claimed: list[float], expected: str) -> None:
+    written = claim("shape", of={"run": "plain"}, metric="validation.accuracy@1", relation=relation, claimed=claimed)
+    found = verdict_of(tmp_path, written, lambda s: runs_of(s, "plain", [0.900, 0.901, 0.899]))
+    assert found.verdict == expected, found.sentence
+
+
+def test_a_shape_from_one_seed(tmp_path: Path) -> None:
+    written = claim("shape", of={"run": "alone"}, metric="validation.accuracy@1", relation="less", claimed=[0.91])
+    assert verdict_of(tmp_path, written, lambda s: [result_of(s, "alone", 0, 0.9)]).verdict == "undecided"
+    known = verdict_of(tmp_path, written, lambda s: [result_of(s, "alone", 0, 0.9), *runs_of(s, "plain", [0.9, 0.901, 0.899])])
+    assert known.verdict == "supported"
+    assert any("one seed only" in caution for caution in known.cautions)
+
+
+def test_times_of_different_machines_are_told(tmp_path: Path) -> None:
+    written = claim("shape", of={"run": "better"}, metric="seconds", than=[{"run": "plain"}], relation="less")
+
+    def made(study: Study, threads: int) -> list[Result]:
+        there = {"environment": {"threads": threads}}
+        return runs_of(study, "plain", [0.9] * 3, curve=[0.5, 0.9]) + runs_of(study, "better", [0.9] * 3, **there)
+
+    alike = verdict_of(tmp_path, written, lambda s: [*made(s, 1)[3:], *runs_of(s, "plain", [0.9] * 3, environment={"threads": 1})])
+    assert not any("machines" in caution for caution in alike.cautions)
+    assert any(
+        "different machines or numbers of threads" in caution for caution in verdict_of(tmp_path, written, lambda s: made(s, 1)).cautions
+    )
+
+
+def test_what_never_happens_has_no_epoch(tmp_path: Path) -> None:
+    written = claim("shape", of={"run": "plain"}, metric="epochs_to_95", relation="between", claimed=[3, 4])
+    falling = verdict_of(tmp_path, written, lambda s: runs_of(s, "plain", [0.9] * 3, curve=[0.9, 0.8, 0.7]))
+    assert falling.verdict == "not supported"
+    assert "never happens" in falling.sentence
+
+
+# Counts and consistency.
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected", "how"),
+    [
+        ("121,930", "reproduced", "exactly"),
+        ("122k", "reproduced", "rounded"),
+        ("121k", "reproduced", "cut off"),
+        ("0.12M", "reproduced", "rounded"),
+        ("123k", "lower than claimed", "another number"),
+        ("120k", "higher than claimed", "another number"),
+        ("121,931", "lower than claimed", "another number"),
+    ],
+)
+def test_a_count(tmp_path: Path, printed: str, expected: str, how: str) -> None:
+    written = claim("count", of={"run": "plain"}, metric="parameters", claimed=printed)
+    found = verdict_of(tmp_path, written, lambda study: [result_of(study, "plain", 0, 0.9)])
+    assert (found.verdict, found.measured) == (expected, "121,930")
+    assert how in found.sentence
+    assert not any("seed" in caution for caution in found.cautions)
+
+
+TABLE = """precision recall f1-score support
+shoe 0.90 0.90 0.90 10
+hat 0.90 0.90 0.90 10
+accuracy 0.90 20
+"""
+
+
+def test_a_table_that_agrees_with_itself_and_one_that_does_not(tmp_path: Path) -> None:
+    assert verdict_of(tmp_path, claim("consistency", table=TABLE), lambda s: []).verdict == "supported"
+    clashing = verdict_of(tmp_path, claim("consistency", table=TABLE.replace("accuracy 0.90", "accuracy 0.80")), lambda s: [])
+    assert clashing.verdict == "contradicted by the report itself"
+    assert "checks fail" in clashing.measured
+    assert clashing.evidence["findings"]
+    elsewhere = verdict_of(tmp_path, claim("consistency", table=TABLE, data="fashion-mnist"), lambda s: [])
+    assert elsewhere.verdict == "contradicted by the report itself"
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        (["0.86", "0.88"], "contradicted by the report itself"),
+        (["0.90", "90.3 %"], "supported"),
+        (["0.90", "91 %"], "contradicted by the report itself"),
+        (["two layers", "three layers"], "contradicted by the report itself"),
+        (["Two  layers", "two layers"], "supported"),
+    ],
+)
+def test_what_a_report_states_in_several_places(tmp_path: Path, states: list[str], expected: str) -> None:
+    found = verdict_of(tmp_path, claim("consistency", states=states), lambda s: [])
+    assert found.verdict == expected
+    assert states[0].strip() in found.sentence
+
+
+def test_an_accuracy_that_so_many_images_cannot_have(tmp_path: Path) -> None:
+    written = claim("consistency", data="fashion-mnist", accuracy=["99.435 %"])
+    assert verdict_of(tmp_path, written, lambda s: []).verdict == "contradicted by the report itself"
+    assert verdict_of(tmp_path, written.replace("99.435", "99.43"), lambda s: []).verdict == "supported"
+
+
+# Everything together.
+
+
+def test_what_cannot_be_tested_and_what_has_not_been_run(tmp_path: Path) -> None:
+    found = verdict_of(tmp_path, claim("not testable", because="the pictures are not public"), lambda s: [])
+    assert (found.verdict, found.sentence) == ("not testable", "Not testable here: the pictures are not public.")
+    waiting = verdict_of(tmp_path, order(), lambda s: runs_of(s, "plain", [0.9]))
+    assert (waiting.verdict, waiting.evidence["missing"]) == ("not yet run", ["better"])
+    assert "better" in waiting.sentence
+
+
+def test_runs_that_do_not_tell(tmp_path: Path) -> None:
+    written = claim("number", of={"run": "plain"}, metric="test.accuracy", claimed="0.9")
+    found = verdict_of(tmp_path, written, lambda s: runs_of(s, "plain", [0.9, 0.9, 0.9], evaluation={}))
+    assert found.verdict == "undecided"
+    assert "failed" in found.sentence
+
+
+def test_the_order_of_results_does_not_matter_and_a_large_study_is_quick(tmp_path: Path) -> None:
+    above, below = ({"run": "grid", "where": {"model.activation": name}} for name in ("relu", "tanh"))
+    written = "".join(
+        claim(kind, **{**values, "id": f"{kind}-{number}"})
+        for number in range(25)
+        for kind, values in (
+            ("number", {"of": {"run": "plain"}, "metric": "test.accuracy", "claimed": f"0.{880 + number}"}),
+            ("order", {"metric": "test.accuracy", "above": {"run": "better"}, "below": [{"run": "plain"}]}),
+            ("order", {"metric": "validation.accuracy", "above": above, "below": [below]}),
+            ("shape", {"of": {"run": "alike"}, "metric": "gap", "relation": "less", "claimed": [0.1]}),
+        )
+    ).replace('id = "order-', 'id = "order-a-', 25)
+    study = study_of(tmp_path, _distinct(written))
+    results = grid_runs(study, {"relu": 0.02, "tanh": 0.0, "sigmoid": -0.1})
+    for run in ("plain", "better", "alike"):
+        results += runs_of(study, run, [0.9, 0.905, 0.91], curve=np.linspace(0.8, 0.9, 50))
+    assert len(seeds_of(study, "plain", {})) == 3
+    began = time.process_time()
+    found = judge(study, results)
+    assert time.process_time() - began < 10  # generous: it takes about a tenth of that
+    assert judge(study, results[::-1]) == found
+    assert [verdict.claim for verdict in found] == study.claims
+
+
+def _distinct(written: str) -> str:
+    """Give every claim an id of its own."""
+    parts = written.split("\nid = ")
+    return parts[0] + "".join(f'\nid = "c{number}"\n' + part.partition("\n")[2] for number, part in enumerate(parts[1:]))
