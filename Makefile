@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard fittingroom/native/*.c fittingroom/native/*.h setup.py)
 
-.PHONY: run test check slow clean
+.PHONY: run test check slow bench clean
 
 run: $(VENV)/.ready
 	$(BIN)/fittingroom quickstart
@@ -30,5 +30,15 @@ $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	touch $@
 
+bench: $(VENV)/.ready $(VENV)-bench/.ready
+	PYTHONPATH=. $(VENV)-bench/bin/python -m benchmarks.peers.bench \
+	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(NETWORKS),--networks "$(NETWORKS)") \
+	  $(if $(BATCHES),--batches "$(BATCHES)") $(if $(STAGES),--stages "$(STAGES)")
+
+$(VENV)-bench/.ready: requirements.lock benchmarks/requirements-bench.lock
+	test -x $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements-bench.lock
+	touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(VENV)-bench build *.egg-info

@@ -1,0 +1,45 @@
+"""What all peers are given: the networks' names, the constants of training, and the images."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["AUGMENTED", "CLASSES", "DATA", "DROPOUT", "EPSILON", "NETWORKS", "RATE", "ROTATE", "SHIFT", "THREADS", "ZOOM", "Split", "split"]
+
+NETWORKS = ("lenet5", "standard", "three-block", "resnet20")
+AUGMENTED = ("three-block",)
+"""Networks whose images are changed at random: rotated by up to ROTATE degrees, moved by up to SHIFT of the side, scaled by 1 ± ZOOM."""
+ROTATE, SHIFT, ZOOM = 10.0, 0.1, 0.1
+DROPOUT = (0.2, 0.3, 0.4, 0.5)
+"""The rates of `three-block`."""
+CLASSES = 10
+RATE, EPSILON = 1e-3, 1e-7
+"""Adam's learning rate and ε, the ones that Keras has; weights start as Keras's do (Glorot-uniform, biases zero)."""
+DATA = "BENCH_DATA"
+"""The environment variable with the path of the images, an npz file."""
+THREADS = "BENCH_THREADS"
+"""The environment variable with the number of threads."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images that peers learn from or are measured on.
+
+    Attributes:
+        pixels: uint8 ``[N, 28, 28]``.
+        labels: int64 ``[N]``.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+def split(name: str) -> Split:
+    """Read ``training`` (48,000 images) or ``validation`` (12,000) of Fashion-MNIST's training set; its test set is not used here."""
+    with np.load(Path(os.environ[DATA])) as arrays:
+        return Split(arrays[f"{name}_pixels"], arrays[f"{name}_labels"])

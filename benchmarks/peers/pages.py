@@ -1,0 +1,195 @@
+"""The tables of ``docs/speed.md`` and the drawing ``docs/bench.svg``, from ``records/bench.json`` alone.
+
+python -m benchmarks.peers.pages    write both anew
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.drawing import drawing
+from benchmarks.peers.summary import Spread, agrees, fastest, geometric_mean, learnt, over_limit, ratios, rivals, spread
+from fittingroom.files import write_text
+
+__all__ = ["TABLES", "documents", "report"]
+
+ROOT = Path(__file__).parent.parent.parent
+RECORD = ROOT / "records" / "bench.json"
+PAGE = ROOT / "docs" / "speed.md"
+DRAWING = ROOT / "docs" / "bench.svg"
+NOT_YET = "*Not measured yet: `make bench` fills this in.*\n"
+
+Record = dict[str, Any]
+
+
+def documents() -> dict[Path, str]:
+    """Return the page with its tables made anew, and the drawing where there is a record."""
+    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else None
+    text = PAGE.read_text(encoding="utf-8")
+    for name, table in TABLES.items():
+        before, mark, rest = text.partition(f"<!-- records: bench-{name} -->\n")
+        if mark:
+            _, end, after = rest.partition("<!-- /records -->")
+            text = f"{before}{mark}{NOT_YET if record is None else table(record)}{end}{after}"
+    return {PAGE: text} if record is None else {PAGE: text, DRAWING: drawing(record)}
+
+
+def report(record: Record) -> str:
+    """All tables that the record has values for, for the terminal."""
+    made = [TABLES["training"](record), TABLES["waiting"](record)]
+    if record["learning"]:
+        made.append(TABLES["learning"](record))
+    if record["inference"]:
+        made.append(TABLES["inference"](record))
+    return "\n".join(made)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}", *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def times(values: Spread) -> str:
+    """A ratio with its spread."""
+    return f"{values.middle:.2f} × ({values.low:.2f} … {values.high:.2f})"
+
+
+def named(cell: Record) -> str:
+    """A network and its batch size."""
+    return f"`{cell['network']}`, {cell['batch']}"
+
+
+def machine(record: Record) -> str:
+    """On what it was measured."""
+    place = record["environment"]
+    packages = place["packages"]
+    versions = f"torch {packages['torch']}, Keras {packages['keras']} on TensorFlow {packages['tensorflow-cpu']}"
+    return (
+        f"On {place['cores']} cores ({place['processor']}), {record['settings']['threads']} threads each; {versions}, "
+        f"Lightning {packages['lightning']}, ONNX Runtime {packages['onnxruntime']}; our kernels: {place['kernels']}."
+    )
+
+
+def training(record: Record) -> str:
+    """Our speed over each peer's."""
+    peers = ("Keras", "DataLoader", "tensors", "Lightning")
+    rows = []
+    for cell in record["cells"]:
+        keras, *others = rivals(cell)
+        against = {"Keras": keras, **dict(zip(peers[1:], others, strict=True))}
+        cells = [times(spread(ratios(cell, peer))) for peer in against.values()]
+        cells[0] += f" {keras.removeprefix('keras-')}"
+        best = next(label for label, peer in against.items() if peer == fastest(cell))
+        speed = spread(cell["peers"]["ours"]["images_per_second"])
+        rows.append([named(cell), f"{speed.middle:,.0f}", *cells, best, f"{spread(over_limit(cell)).middle:.2f} ×"])
+    mean = [geometric_mean([spread(ratios(cell, rivals(cell)[place])).middle for cell in record["cells"]]) for place in range(len(peers))]
+    limit = geometric_mean([spread(over_limit(cell)).middle for cell in record["cells"]])
+    rows.append(["geometric mean", "", *(f"{value:.2f} ×" for value in mean), "", f"{limit:.2f} ×"])
+    head = ["network, batch", "ours, images/s", *(f"over {peer}" for peer in peers), "fastest peer", "our step over its products alone"]
+    return table(head, rows)
+
+
+def targets(record: Record) -> str:
+    """What was aimed at, and what was reached."""
+    cells = record["cells"]
+    over_fastest = {(cell["network"], cell["batch"]): spread(ratios(cell, fastest(cell))).middle for cell in cells}
+    over_loader = [spread(ratios(cell, "dataloader")).middle for cell in cells]
+    three = [value for (network, _), value in over_fastest.items() if network == "three-block"]
+    others = [value for (network, _), value in over_fastest.items() if network != "three-block"]
+    limits = [spread(over_limit(cell)).middle for cell in cells if cell["network"] == "three-block"]
+    values = [
+        ("over the fastest peer, geometric mean of all", 2.0, 3.0, geometric_mean(list(over_fastest.values()))),
+        ("over the fastest peer, lowest but for `three-block`", 1.5, 3.0, min(others)),
+        ("over the fastest peer, `three-block`, lower of both", 2.5, 3.0, min(three)),
+        ("over the `DataLoader` loop, lowest", 4.0, 10.0, min(over_loader)),
+        ("`three-block` step over its products alone, higher of both", 1.4, 1.15, max(limits)),
+    ]
+    rows = [[what, f"{least} ×", f"{aim} ×", f"**{value:.2f} ×**", reached(value, least, aim)] for what, least, aim, value in values]
+    return table(["", "at least", "aim", "measured", ""], rows)
+
+
+def reached(value: float, least: float, aim: float) -> str:
+    """In a word; where the aim is below the least, less is better."""
+    sign = 1 if aim > least else -1
+    return "aim reached" if sign * value >= sign * aim else "held" if sign * value >= sign * least else "missed"
+
+
+def waiting(record: Record) -> str:
+    """What a user waits for before the first steps are done, and how much memory a peer takes."""
+    peers = [peer for peer in record["cells"][0]["peers"] if peer != "limit"]
+    rows = []
+    for cell in record["cells"]:
+        seen = cell["peers"]
+        waits = [f"{seen[peer]['seconds_to_start'] + seen[peer]['seconds_to_first_steps']:.1f} s" for peer in peers]
+        rows.append([named(cell), *(f"{wait}, {seen[peer]['peak_bytes'] / 1e9:.2f} GB" for peer, wait in zip(peers, waits, strict=True))])
+    return table(["network, batch", *peers], rows)
+
+
+def learning(record: Record) -> str:
+    """Accuracies after a fixed number of epochs, and whether a difference from ours can be chance."""
+    rows = []
+    for entry in record["learning"]:
+        for peer, found in learnt(entry).items():
+            accuracies = " ".join(f"{100 * accuracy:.2f}" for accuracy in found.accuracies)
+            verdict = "" if peer == "ours" else "within" if found.alike else "**outside**"
+            difference = "" if peer == "ours" else f"{100 * found.difference:+.2f}"
+            what = f"`{entry['network']}`, {entry['epochs']} × {entry['images']:,}"
+            rows.append([what, peer, accuracies, difference, f"± {100 * found.noise:.2f}" if peer != "ours" else "", verdict])
+    return table(["network, epochs × images", "peer", "validation accuracy, %, by seed", "ours minus it", "noise (99 %)", ""], rows)
+
+
+def inference(record: Record) -> str:
+    """Predicting 10,000 images, and one."""
+    rows = []
+    for entry in record["inference"]:
+        ours = entry["peers"]["ours"]
+        for peer, seen in entry["peers"].items():
+            many = [mine / theirs for mine, theirs in zip(ours["images_per_second"], seen["images_per_second"], strict=True)]
+            one = [theirs / mine for mine, theirs in zip(ours["latency_seconds"], seen["latency_seconds"], strict=True)]
+            agreement = entry["agreement"][peer]
+            rows.append(
+                [
+                    f"`{entry['network']}`",
+                    peer + (f" (`{seen['single']}`)" if peer == "keras" else ""),
+                    f"{spread(seen['images_per_second']).middle:,.0f}",
+                    "" if peer == "ours" else times(spread(many)),
+                    f"{1e3 * spread(seen['latency_seconds']).middle:.2f} ms",
+                    "" if peer == "ours" else times(spread(one)),
+                    f"{100 * agreement['same_class']:.2f} %, {agreement['largest_difference']:.1e}"
+                    + ("" if agrees(peer, agreement) else ", **too far**"),
+                ]
+            )
+    head = ["network", "with", "images/s", "ours over it", "one image", "it over ours", "same class, largest difference of a probability"]
+    return table(head, rows)
+
+
+def caption(record: Record) -> str:
+    """The drawing, and on what it was measured."""
+    rounds = len(record["cells"][0]["peers"]["ours"]["images_per_second"])
+    words = "Our training speed over each peer's, by network and batch size, with the spread over the rounds"
+    given = f"{rounds} rounds; given are the median and, in brackets, the smallest and the largest."
+    return f"![{words}](bench.svg)\n\n{machine(record)} {given}\n"
+
+
+TABLES: dict[str, Callable[[Record], str]] = {
+    "drawing": caption,
+    "targets": targets,
+    "training": training,
+    "waiting": waiting,
+    "learning": learning,
+    "inference": inference,
+}
+
+
+def main() -> None:
+    """Write them."""
+    for path, text in documents().items():
+        write_text(path, text)
+
+
+if __name__ == "__main__":
+    main()

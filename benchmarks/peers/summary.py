@@ -1,0 +1,134 @@
+"""From the raw values of the benchmark to ratios with their spread; every ratio is taken within a round."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = [
+    "KERAS",
+    "Learnt",
+    "Spread",
+    "agrees",
+    "faster_keras",
+    "fastest",
+    "geometric_mean",
+    "learnt",
+    "over_limit",
+    "ratios",
+    "rivals",
+    "spread",
+]
+
+KERAS = ("keras-fp32", "keras-bf16")
+CONFIDENCE = 0.99
+"""Of an interval within which two peers' mean accuracies differ by chance, if they learn equally well."""
+
+FARTHEST = {"ours": 0.05}
+"""How far a probability may be from that of our float32 path: ours is computed in bfloat16, with eight bits of precision."""
+FARTHEST_FLOAT32 = 1e-3
+
+Cell = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Several values.
+
+    Attributes:
+        middle: their median; low, high: the smallest and the largest.
+    """
+
+    middle: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """How well a peer learnt against us.
+
+    Attributes:
+        accuracies: on validation, one a seed.
+        mean: of them.
+        difference: ours minus the peer's mean.
+        noise: a difference as large as this can be chance.
+    """
+
+    accuracies: tuple[float, ...]
+    mean: float
+    difference: float
+    noise: float
+
+    @property
+    def alike(self) -> bool:
+        """Whether the difference can be chance."""
+        return abs(self.difference) <= self.noise
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Median, smallest and largest."""
+    return Spread(statistics.median(values), min(values), max(values))
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """The n-th root of the product."""
+    return statistics.geometric_mean(values)
+
+
+def speeds(cell: Cell, peer: str) -> list[float]:
+    """Images a second, by round."""
+    values: list[float] = cell["peers"][peer]["images_per_second"]
+    return values
+
+
+def ratios(cell: Cell, peer: str) -> list[float]:
+    """Our speed over a peer's, by round."""
+    return [ours / theirs for ours, theirs in zip(speeds(cell, "ours"), speeds(cell, peer), strict=True)]
+
+
+def over_limit(cell: Cell) -> list[float]:
+    """The time of our step over the time of its convolutions and products alone, by round."""
+    return [1 / ratio for ratio in ratios(cell, "limit")]
+
+
+def faster_keras(cell: Cell) -> str:
+    """The number format in which Keras is faster."""
+    return max(KERAS, key=lambda peer: statistics.median(speeds(cell, peer)))
+
+
+def rivals(cell: Cell) -> list[str]:
+    """The peers to compare with: of Keras the faster one, and all others; the limit is none of them."""
+    return [faster_keras(cell), *(peer for peer in cell["peers"] if peer not in (*KERAS, "ours", "limit"))]
+
+
+def fastest(cell: Cell) -> str:
+    """The fastest of them."""
+    return max(rivals(cell), key=lambda peer: statistics.median(speeds(cell, peer)))
+
+
+def agrees(peer: str, agreement: dict[str, float]) -> bool:
+    """Whether a peer predicts what the network that was trained predicts, to the precision of its numbers."""
+    return agreement["largest_difference"] <= FARTHEST.get(peer, FARTHEST_FLOAT32)
+
+
+def learnt(entry: dict[str, Any]) -> dict[str, Learnt]:
+    """Compare each peer's accuracies with ours.
+
+    The spread from seed to seed is taken as the same for all and estimated from all of them together; the noise of a difference of
+    means then follows from Student's t distribution.
+    """
+    from scipy.stats import t
+
+    accuracies: dict[str, list[float]] = entry["accuracy"]
+    means = {peer: statistics.mean(values) for peer, values in accuracies.items()}
+    freedom = sum(len(values) - 1 for values in accuracies.values())
+    variance = sum((value - means[peer]) ** 2 for peer, values in accuracies.items() for value in values) / freedom
+    quantile = float(t.ppf((1 + CONFIDENCE) / 2, freedom))
+    ours = len(accuracies["ours"])
+    return {
+        peer: Learnt(tuple(values), means[peer], means["ours"] - means[peer], quantile * (variance * (1 / ours + 1 / len(values))) ** 0.5)
+        for peer, values in accuracies.items()
+    }
