@@ -38,17 +38,21 @@ def standard(input_shape: Shape, classes: int) -> Network:
     return Network(features, _dense_head(_size(features, input_shape), 64, classes))
 
 
-def cnn_vs_svm(input_shape: Shape, classes: int, *, layers: Layers = 2, dropout: Rate = 0.2) -> Network:
+def cnn_vs_svm(
+    input_shape: Shape, classes: int, *, layers: Layers = 2, filters: Width = 32, kernel: Kernel = 3, dropout: Rate = 0.2
+) -> Network:
     """Return the LeNet variant of report `cnn-vs-svm`, with fewer or more convolutions.
 
     Args:
-        layers: convolutions, of 32, 64 and 128 filters, each followed by max-pooling.
+        layers: convolutions, each of twice the filters of the one before and followed by max-pooling.
+        filters: filters of the first convolution.
+        kernel: side of the convolutions' windows.
         dropout: rate after the dense layer.
     """
-    widths = [input_shape[0], 32, 64, 128][: layers + 1]
+    widths = [input_shape[0], filters, 2 * filters, 4 * filters][: layers + 1]
     features = nn.Sequential()  # 32 × 13 × 13, 64 × 5 × 5, 128 × 1 × 1
     for inputs, outputs in pairwise(widths):
-        features.extend(_convolution(inputs, outputs))
+        features.extend(_convolution(inputs, outputs, kernel))
     return Network(features, _dense_head(_size(features, input_shape), 128, classes, dropout))
 
 

@@ -158,7 +158,7 @@ CHECKLIST: dict[str, dict[str, str]] = {
         "validation loss rises": "claim:validation-loss-turns",
         "SVM 86 %, kernel not stated": "run:svm claim:svm-radial claim:svm-linear assumption:kernel",
         "SVM slower than the CNN": "claim:cnn-is-quicker-than-radial claim:cnn-is-quicker-than-linear",
-        "search space: number of filters": "run:search-filters claim:filters-are-best assumption:search-space assumption:search-network",
+        "search space: number of filters": "run:search-filters claim:filters-are-best assumption:search-space",
         "search space: filter size": "run:search-size claim:filter-size-is-best",
         "search space: number of layers": "run:cnn",
         "search space: learning rate": "run:search-rate claim:rate-does-not-help",

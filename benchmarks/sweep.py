@@ -1,0 +1,138 @@
+"""Measure the workers of a sweep against one run after another, into ``records/sweep.json``.
+
+    python benchmarks/sweep.py run [--rounds 5] [--epochs 10]
+    python benchmarks/sweep.py show
+
+A round trains LeNet-5 four times on the whole of Fashion-MNIST's training images, both ways, in turn: one run after another in one
+process with all threads, as a script would, and by one worker a core. The process of either way is started anew, and all its waiting is
+counted. Also told: when a worker's first step comes after the first worker's, and what of the time of the workers was not training.
+Each round is written down when it ends; the command goes on with those that are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from fittingroom import environment
+from fittingroom.files import write_json
+from fittingroom.recipe import Loaded, load
+from fittingroom.workers import Crew, Job
+
+RECORD = Path(__file__).parent.parent / "records" / "sweep.json"
+RUNS = 4
+WAYS = ("one after another", "workers")
+
+
+def loaded(seed: int, epochs: int) -> Loaded:
+    """One of the runs: the shipped recipe of LeNet-5."""
+    return load("lenet5", {"seed": seed, "train.epochs": epochs, "data.validation": 0.2})
+
+
+def one_after_another(epochs: int, folder: Path) -> dict[str, Any]:
+    """Train all runs in this process."""
+    from fittingroom import experiment
+
+    for seed in range(RUNS):
+        run = experiment.train(loaded(seed, epochs), folder / str(seed))
+        experiment.evaluate(run, test=True, reason="benchmark")
+    return {}
+
+
+def workers(epochs: int, folder: Path) -> dict[str, Any]:
+    """Train all runs by a crew; return how long each worker took to its first step, and what was not training."""
+    begun: dict[str, float] = {}
+    starts: dict[str, float] = {}
+    trained = 0.0
+    began = time.perf_counter()
+    with Crew() as crew:
+        for seed in range(RUNS):
+            crew.add(Job(str(seed), loaded(seed, epochs), folder / str(seed), test="benchmark"))
+        for event in crew.events():
+            now = time.perf_counter()
+            if event.kind == "started":
+                begun[event.job.key] = now
+            elif event.kind == "epoch":
+                seconds = event.values["record"]["train"]["seconds"]
+                starts.setdefault(event.job.key, now - seconds - begun[event.job.key])
+                trained += seconds
+            elif event.kind == "failed":
+                sys.exit(event.values["reason"])
+        total = (time.perf_counter() - began) * crew.workers
+    # A training epoch's time does not hold its look at the validation images: what is left over is an upper bound of the overhead.
+    return {"workers": crew.workers, "first_epoch_begins_after": starts, "trained": trained, "not_training": total - trained}
+
+
+def measure(way: str, epochs: int) -> dict[str, Any]:
+    """Carry out one way in a process of its own and return its wall time, all waiting counted, with what it told."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, __file__, "carry-out", "--way", way, "--epochs", str(epochs), "--folder", folder]
+        began = time.perf_counter()
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+        return {"seconds": time.perf_counter() - began, **json.loads(done.stdout)}
+
+
+def run(rounds: int, epochs: int) -> None:
+    """Measure the rounds that are missing."""
+    kept = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    same = kept.get("epochs") == epochs
+    done: list[dict[str, Any]] = kept["rounds"] if same else []
+    while len(done) < rounds:
+        # In turn, and the other one first every second time.
+        order = WAYS if len(done) % 2 == 0 else WAYS[::-1]
+        measured = {way: measure(way, epochs) for way in order}
+        done.append({"load": os.getloadavg()[0], **measured})
+        record = {"environment": environment.describe(), "model": "lenet5", "epochs": epochs, "runs": RUNS, "rounds": done}
+        write_json(RECORD, record)
+        print(f"round {len(done)}: {_ratio(done[-1]):.2f} ×", flush=True)
+
+
+def show() -> None:
+    """Print what is recorded."""
+    record = json.loads(RECORD.read_text())
+    ratios = [_ratio(one) for one in record["rounds"]]
+    minutes = [record["runs"] / one["workers"]["seconds"] * 60 for one in record["rounds"]]
+    # The first workers wait for the server, which the others find there.
+    starts = [(list(one["workers"]["first_epoch_begins_after"].values()), one["workers"]["workers"]) for one in record["rounds"]]
+    later = [value for values, first in starts for value in values[first:]]
+    print(f"throughput of the workers over one run after another: {_spread(ratios)} × in {len(ratios)} rounds")
+    print(f"LeNet-5 of {record['epochs']} epochs: {_spread(minutes)} a minute")
+    print(f"a worker after the first trains within {_spread(later)} s")
+
+
+def _ratio(one: dict[str, Any]) -> float:
+    return float(one["one after another"]["seconds"] / one["workers"]["seconds"])
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def main() -> None:
+    """Carry out the command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("command", choices=["run", "show", "carry-out"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--way", choices=WAYS)
+    parser.add_argument("--folder", type=Path)
+    options = parser.parse_args()
+    if options.command == "run":
+        run(options.rounds, options.epochs)
+    elif options.command == "show":
+        show()
+    else:
+        carry_out = workers if options.way == "workers" else one_after_another
+        print(json.dumps(carry_out(options.epochs, options.folder)))
+
+
+if __name__ == "__main__":
+    main()

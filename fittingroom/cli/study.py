@@ -1,0 +1,308 @@
+"""``fittingroom study``: published reports as files that run, and a measured verdict for each of their claims."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fittingroom.cli.options import DataDir, Device, Json, RunsDir
+from fittingroom.cli.output import note, notices, print_json, print_line, print_table
+
+if TYPE_CHECKING:
+    from fittingroom.study.execute import Progress, Standing
+    from fittingroom.study.file import Claim, Selection, Study
+    from fittingroom.study.plan import Planned
+    from fittingroom.study.results import Result
+    from fittingroom.study.timing import Timings
+    from fittingroom.study.verdict import Verdict
+    from fittingroom.workers import Event
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Studies: published reports as files that run and are judged.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="NAME|STUDY.toml", help="A study that comes with the program, or a study file.")]
+Records = Annotated[
+    Path | None, typer.Option("--records", help="The folder of the records; default: RUNS/studies/NAME/records.", show_default=False)
+]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Train no more epochs than this; marked as reduced.", show_default=False)]
+
+
+@app.command("list")
+def list_studies(as_json: Json = False) -> None:
+    """List the studies that come with the program."""
+    from fittingroom.study.file import load, shipped
+    from fittingroom.study.plan import plan
+
+    studies = [load(name) for name in shipped()]
+    values = [
+        {"name": study.name, "title": study.title, "runs": len(plan(study)), "systems": len(study.runs), "claims": len(study.claims)}
+        for study in studies
+    ]
+    if as_json:
+        print_json(values)
+        return
+    rows = [[str(value[column]) for column in ("name", "runs", "claims", "title")] for value in values]
+    print_table([("study", "left"), ("runs", "right"), ("claims", "right"), ("title", "left")], rows)
+
+
+@app.command("show")
+def show(name: Name, as_json: Json = False) -> None:
+    """Show a study: its systems, its assumptions, its claims, and how much there is to run."""
+    from fittingroom.study.file import cells, load
+    from fittingroom.study.plan import plan
+
+    study = load(name)
+    planned = plan(study)
+    if as_json:
+        print_json({**study.model_dump(mode="json"), "plan": [_planned(one) for one in planned]})
+        return
+    print_line(study.title)
+    print_line(f"from {study.source}")
+    for line in _paragraph(study.about):
+        print_line(line)
+    for title, rows in (
+        ("protocol", [[subject, said] for subject, said in study.protocol.items()]),
+        ("systems", [[f"{run} ({len(cells(study, run))})", values.about] for run, values in study.runs.items()]),
+        ("assumptions", [[subject, said] for subject, said in study.assumptions.items()]),
+        ("claims", [[claim.id, claim.text] for claim in study.claims]),
+    ):
+        if rows:
+            print_line("")
+            print_table([(title, "left"), ("", "left")], rows)
+    print_line("")
+    print_line(f"{len(planned)} runs and {len(study.claims)} claims; run it with: fittingroom study run {name}")
+
+
+@app.command("run")
+def run(
+    name: Name,
+    workers: Annotated[int | None, typer.Option(min=1, max=1024, help="Default: one a core.", show_default=False)] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", metavar="RUN", help="Only these runs.", show_default=False)] = None,
+    epochs: Epochs = None,
+    seeds: Annotated[int | None, typer.Option(min=1, max=1000, help="So many seeds a run.", show_default=False)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and how long it takes; train nothing.")] = False,
+    keep_earlier: Annotated[bool, typer.Option("--keep-earlier", help="Keep runs made by an earlier state of the code.")] = False,
+    runs_dir: RunsDir = Path("runs"),
+    records: Records = None,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Train what a study asks for and is not done yet, then judge its claims. Stopped or killed, the same command goes on."""
+    from fittingroom.study import execute
+    from fittingroom.study.file import load
+    from fittingroom.study.plan import plan
+    from fittingroom.study.timing import measured_timings
+    from fittingroom.workers import Crew
+
+    study = load(name)
+    planned = plan(study, only or (), epochs, seeds)
+    base = runs_dir / "studies" / study.name
+    folder = base / f"epochs-{epochs}" if any(one.reduced for one in planned) else base
+    records = records or folder / "records"
+    notify = notices()
+    with execute.owned(base, study.name), Crew(workers, data_dir, device) as crew:
+        stands = execute.standing(planned, records, keep_earlier, notify)
+        timings = measured_timings(stands.todo, stands.records, base, crew, note)
+        for line in _standing_lines(planned, stands, keep_earlier):
+            note(line)
+        if dry_run:
+            _print_plan(planned, stands, timings, crew.workers, as_json)
+            return
+        with _watched(planned, stands, name) as watch:
+            failed = execute.execute(stands.todo, folder, records, crew, timings, watch)
+    results, verdicts = _judged(study, records, notify)
+    page = _write_page(study, results, verdicts, folder / "report.html")
+    failures = {**stands.failed, **failed}
+    if as_json:
+        short = sorted({words for result in results for words in result.reduced})
+        print_json({**_verdicts(study, verdicts), "reduced": short, "failed": failures, "records": str(records), "report": str(page or "")})
+    else:
+        _print_verdicts(verdicts)
+        print_line("")
+        print_line(f"records {records}")
+        if page is not None:
+            print_line(f"report  {page}  (open it in a browser)")
+    if failures:
+        note(f"{len(failures)} of {len(planned)} runs failed; the claims are judged without them")
+        raise typer.Exit(1)
+
+
+@app.command("verdicts")
+def verdicts(name: Name, records: Records = None, runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
+    """Judge a study's claims from what is recorded; nothing is trained."""
+    from fittingroom.study.file import load
+
+    study = load(name)
+    results, found = _judged(study, records or _recorded(study, runs_dir), note)
+    if as_json:
+        print_json(_verdicts(study, found))
+        return
+    if not results:
+        note(f"nothing is recorded of it yet; run it with: fittingroom study run {name}")
+    _print_verdicts(found)
+
+
+def _recorded(study: Study, runs_dir: Path) -> Path:
+    """Where a study's records are: what was run here, else what a checkout of the program brings along."""
+    here, brought = runs_dir / "studies" / study.name / "records", Path("records") / "studies" / study.name
+    found = here if here.is_dir() or not brought.is_dir() else brought
+    note(f"records: {found}")
+    return found
+
+
+def _judged(study: Study, records: Path, notify: Callable[[str], None]) -> tuple[list[Result], list[Verdict]]:
+    from fittingroom.study.results import read_results
+    from fittingroom.study.verdict import judge
+
+    results = read_results(records, study, notify)
+    return results, judge(study, results)
+
+
+def _write_page(study: Study, results: Sequence[Result], verdicts: Sequence[Verdict], path: Path) -> Path:
+    from fittingroom.report.study_page import write_study_report
+
+    return write_study_report(study, results, verdicts, path)
+
+
+def _planned(one: Planned) -> dict[str, Any]:
+    also = [{"run": name, "cell": dict(cell)} for name, cell in one.also]
+    return {"key": one.key, "run": one.run, "cell": dict(one.cell), "seed": one.seed, "also": also, "reduced": list(one.reduced)}
+
+
+def _standing_lines(planned: Sequence[Planned], stands: Standing, keep_earlier: bool) -> Iterator[str]:
+    yield f"{len(planned)} runs: {len(stands.done)} done, {len(stands.todo)} to do"
+    if short := sorted({words for one in planned for words in one.reduced}):
+        yield f"reduced ({', '.join(short)}): these runs never stand for those of the study's protocol"
+    if stands.earlier:
+        kept = "are kept" if keep_earlier else "are made again; --keep-earlier keeps them"
+        yield f"made by an earlier state of the code: {len(stands.earlier)}; they {kept}"
+    for key, reason in stands.failed.items():
+        yield f"{key} failed before and would again: {reason}"
+
+
+def _print_plan(planned: Sequence[Planned], stands: Standing, timings: Timings, workers: int, as_json: bool) -> None:
+    from fittingroom.study.timing import expected_together
+
+    todo = {one.key for one in stands.todo}
+    seconds = {one.key: timings.seconds(one.loaded.recipe) for one in planned}
+    threads = {one.key: timings.threads(one.loaded.recipe) for one in planned}
+    total, unknown = expected_together(stands.todo, timings, workers)
+    if as_json:
+        plan = [{**_planned(one), "to_do": one.key in todo, "seconds": seconds[one.key], "threads": threads[one.key]} for one in planned]
+        print_json({"plan": plan, "workers": workers, "seconds": total, "unknown": unknown})
+        return
+    states = {one.key: "to do" if one.key in todo else "failed" if one.key in stands.failed else "done" for one in planned}
+    rows = [[one.key, states[one.key], str(threads[one.key]), _time(seconds[one.key])] for one in planned]
+    print_table([("run", "left"), ("", "left"), ("threads", "right"), ("time", "right")], rows)
+    print_line("")
+    more = f", and {unknown} runs of which nobody knows yet" if unknown else ""
+    print_line(f"about {_duration(total)} with {workers} {'worker' if workers == 1 else 'workers'}{more}")
+
+
+@contextmanager
+def _watched(planned: Sequence[Planned], stands: Standing, name: str) -> Iterator[Callable[[Planned, Event, Progress], None]]:
+    """Watch the runs: a line for each that ends, and on a terminal a bar below."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False, emoji=False)
+    before = len(planned) - len(stands.todo)
+
+    def line(one: Planned, event: Event, progress: Progress) -> str | None:
+        if event.kind in ("died", "failed"):
+            return f"{one.title}: {event.values['reason']}"
+        if event.kind != "done":
+            return None
+        left = "" if progress.left is None else f"; about {_duration(progress.left)} left"
+        return f"[{before + progress.finished}/{len(planned)}] {one.title}{left}"
+
+    try:
+        if not console.is_terminal or not stands.todo:
+            yield lambda one, event, progress: note(said) if (said := line(one, event, progress)) else None
+            return
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        with Progress(TextColumn("{task.description}"), BarColumn(bar_width=28), console=console, transient=True) as bar:
+            task = bar.add_task("starting workers …", total=1.0)
+
+            def watch(one: Planned, event: Event, progress: Any) -> None:
+                if said := line(one, event, progress):
+                    bar.console.print(said, markup=False)
+                left = "" if progress.left is None else f", about {_duration(progress.left)} left"
+                done = f"{before + progress.finished} of {len(planned)} runs{left}"
+                bar.update(task, completed=progress.share, description=done)
+
+            yield watch
+    except KeyboardInterrupt:
+        note(f"stopped; go on with the same command: fittingroom study run {name} …")
+        raise
+
+
+def _print_verdicts(verdicts: Sequence[Verdict]) -> None:
+    rows = [[one.claim.id, _claimed(one.claim), one.measured or "—", one.verdict] for one in verdicts]
+    print_table([("claim", "left"), ("claimed", "left"), ("measured", "left"), ("verdict", "left")], rows)
+    cautions = [(one.claim.id, text) for one in verdicts for text in one.cautions]
+    if cautions:
+        note(f"{len({claim for claim, _ in cautions})} verdicts come with cautions; --json and the page have them")
+
+
+def _verdicts(study: Study, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    claims = [
+        {
+            "id": one.claim.id,
+            "kind": getattr(one.claim, "kind", ""),
+            "text": one.claim.text,
+            "source": one.claim.source,
+            "claimed": _claimed(one.claim),
+            "measured": one.measured,
+            "verdict": one.verdict,
+            "sentence": one.sentence,
+            "cautions": list(one.cautions),
+            "evidence": one.evidence,
+        }
+        for one in verdicts
+    ]
+    return {"study": study.name, "claims": claims}
+
+
+def _claimed(claim: Claim) -> str:
+    """What the report says, in few words."""
+    from fittingroom.study.file import Consistency, Count, Number, Order, Shape
+
+    if isinstance(claim, Number | Count):
+        return claim.claimed
+    if isinstance(claim, Order):
+        return f"{_chosen([claim.above])} {claim.relation} {_chosen(claim.below)}"
+    if isinstance(claim, Shape):
+        words = {"less": "less than", "greater": "more than", "between": "between"}[claim.relation]
+        return f"{words} {_chosen(claim.than) or ' and '.join(f'{item:g}' for item in claim.claimed)}"
+    if isinstance(claim, Consistency):
+        return "; ".join([*claim.accuracy, *claim.states]) or "its own table"
+    return "—"
+
+
+def _chosen(selections: Sequence[Selection]) -> str:
+    return ", ".join(" ".join([one.run, *map(str, one.where.values())]) for one in selections)
+
+
+def _paragraph(text: str) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, 78)
+
+
+def _time(seconds: float | None) -> str:
+    return "?" if seconds is None else _duration(seconds)
+
+
+def _duration(seconds: float) -> str:
+    """Say ``32 s``, ``12 min`` or ``2 h 5 min``: a forecast is not exact to the second."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,162 @@
+"""``fittingroom tune``: a search over recipes, its finalists, and how lucky its best score was."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fittingroom.cli.options import DataDir, Device, Json, Quiet, RunsDir, Threads
+from fittingroom.cli.output import note, print_json, print_line, print_table, written
+from fittingroom.errors import ExtraMissing, FittingRoomError, UsageError
+
+if TYPE_CHECKING:
+    from fittingroom.tune.finalists import Outcome
+    from fittingroom.tune.search import Search
+    from fittingroom.tune.space import Objective
+    from fittingroom.tune.worker import Order
+
+__all__ = ["tune"]
+
+SHOWN_TRIALS = 10
+
+What = Annotated[str, typer.Argument(metavar="SPACE.toml", help="A space file, or the name of one that comes with the program.")]
+Name = Annotated[str | None, typer.Option("--name", help="Of the search; the default is the file's.", show_default=False)]
+Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Most trials, in place of the file's.", show_default=False)]
+Minutes = Annotated[float | None, typer.Option("--minutes", min=0.01, help="Most minutes, in place of the file's.", show_default=False)]
+Storage = Annotated[
+    str | None, typer.Option("--storage", metavar="URL", help="postgresql://… to share it; the default is a file.", show_default=False)
+]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the base recipe: --set train.epochs=5.", show_default=False)
+]
+
+
+def tune(
+    space: What,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=1024, help="Processes that train side by side.")] = 1,
+    name: Name = None,
+    trials: Trials = None,
+    minutes: Minutes = None,
+    storage: Storage = None,
+    changes: Changes = None,
+    runs_dir: RunsDir = Path("runs"),
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Search a space of recipes, or go on with a search that was stopped or killed: the same command."""
+    from fittingroom import recipe
+    from fittingroom.tune import space as spaces
+
+    budget = {key: value for key, value in (("trials", trials), ("minutes", minutes)) if value is not None}
+    searched = spaces.load(space, dict(map(recipe.parse_override, changes or [])), budget)
+    folder = runs_dir / "tune" / _name(name or Path(space).stem)
+    if find_spec("optuna") is None:
+        raise ExtraMissing("Optuna is not installed; pip install 'fittingroom[tune]'")
+    from fittingroom.report.tune_page import write_tune_report
+    from fittingroom.tune.finalists import outcome
+    from fittingroom.tune.search import Search
+    from fittingroom.tune.worker import Order
+
+    with Search.at(folder, searched, storage) as search:
+        order = Order(
+            folder=folder,
+            space=searched,
+            url=storage,
+            deadline=_deadline(search, workers),
+            data_dir=data_dir,
+            device=device,
+            threads=threads or (1 if workers > 1 else None),
+        )
+        try:
+            _work(order, workers, (lambda line: None) if quiet else note)
+        except KeyboardInterrupt:
+            note("stopped; go on with the same command")
+            raise
+        found = outcome(search)
+    page = write_tune_report(found, folder / "report.html")
+    if as_json:
+        print_json({**found.to_json(), "report": str(page)})
+    else:
+        _show(found, page)
+    if found.best is None:
+        raise FittingRoomError(_nothing(found))
+
+
+def _name(name: str) -> str:
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise UsageError(f"'{name}' cannot name a search; take letters, digits, '-', '_' and '.'")
+    return name
+
+
+def _deadline(search: Search, workers: int) -> float | None:
+    """The time from which no trial is to be worked on; work before an interruption counts."""
+    minutes = search.space.budget.minutes
+    return None if minutes is None else time.time() + 60 * minutes - search.seconds / workers
+
+
+def _work(order: Order, workers: int, notify: Callable[[str], None]) -> None:
+    from fittingroom.tune import worker
+
+    if workers == 1:
+        worker.carry_out(order, notify=notify)
+    else:
+        worker.start(order, workers, notify)
+
+
+def _show(found: Outcome, page: Path) -> None:
+    """Print the best trials, the finalists and the winner."""
+    objective = found.space.objective
+    complete = [trial for trial in found.trials if trial.state == "complete"]
+    ranked = sorted(complete, key=lambda trial: (-objective.sign * (trial.value or 0.0), trial.number))
+    rows = [[str(trial.number), _score(objective, trial.value), f"{trial.seconds:.1f} s", _values(trial.params)] for trial in ranked]
+    print_table([("trial", "right"), ("score", "right"), ("time", "right"), ("values", "left")], rows[:SHOWN_TRIALS])
+    counts = {state: sum(trial.state == state for trial in found.trials) for state in ("complete", "pruned", "fail", "running")}
+    print_line(f"{len(found.trials)} trials: " + ", ".join(f"{count} {state}" for state, count in counts.items() if count))
+    for finalist in found.finalists:
+        if finalist.mean is not None:
+            seeds = ", ".join(map(str, finalist.scores))
+            print_line(f"finalist {finalist.trial.number}: {_score(objective, finalist.mean)} on seeds {seeds}")
+    if found.winner is None:
+        print_line(found.left)
+    else:
+        print_line(f"winner: trial {found.winner.trial.number}, in {found.winner.trial.run}")
+        print_line(_luck(found))
+    print_line(str(page))
+
+
+def _luck(found: Outcome) -> str:
+    """Say how much of the best score was luck."""
+    assert found.optimism is not None
+    unit = 100 if found.space.objective.metric == "validation.accuracy" else 1
+    points = " points" if unit == 100 else ""
+    around = found.optimism_interval
+    interval = f" (95 % interval {around[0] * unit:.2f} to {around[1] * unit:.2f})" if around else " (one seed: no interval)"
+    return f"luck in the best score: {found.optimism * unit:.2f}{points}{interval}"
+
+
+def _nothing(found: Outcome) -> str:
+    failed = next((trial for trial in found.trials if trial.state == "fail"), None)
+    return f"no trial came to its end; trial {failed.number}: {failed.reason}" if failed else "no trial came to its end; give it more time"
+
+
+def _score(objective: Objective, value: float | None) -> str:
+    if value is None:
+        return "—"
+    return f"{value:.2%}" if objective.metric == "validation.accuracy" else f"{value:.4f}"
+
+
+def _values(params: Mapping[str, object]) -> str:
+    return " ".join(f"{key}={_short(value)}" for key, value in params.items())
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else written(value)

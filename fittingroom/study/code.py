@@ -1,0 +1,126 @@
+"""Fingerprints of the code that a result depends on: what a changed comment leaves as it is, and a changed step does not.
+
+A recipe's values are compared themselves, and the data have a checksum; so neither the module of recipes nor the readers of file
+formats are part of a fingerprint. What is: how data are split, scaled, augmented and handed out; the model and what it is built
+from; the loop, its optimisers and losses; the native kernels; and how an experiment puts these together.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+from collections.abc import Collection, Mapping
+from functools import cache
+from pathlib import Path
+
+from fittingroom import models
+
+__all__ = ["fingerprint", "meaning", "meaning_of_c"]
+
+PACKAGE = Path(__file__).parent.parent
+
+EVERYWHERE: Mapping[str, tuple[str, ...]] = {
+    "seeds.py": (),
+    "experiment.py": (
+        "Machine", "Prepared", "prepare", "new_model", "_train_network", "_train_classical", "_features", "_probabilities", "_predictions",
+    ),
+    **{f"data/{name}.py": () for name in ("augment", "normalise", "resident", "resize", "split")},
+    "models/__init__.py": ("build", "build_classical", "_outline"),
+    "train": (),
+    "native": (),
+}  # fmt: skip
+"""Files, and folders of files, that every result depends on, beside the model's own; of some files these functions and classes alone."""
+
+# A comment, or a text: inside a text there is no comment.
+C_TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
+
+
+def fingerprint(model: str) -> str:
+    """Return sixteen hexadecimal digits that stand for the code behind the results of a model.
+
+    Raises:
+        UsageError: no model has that name.
+    """
+    builder = models.entry(model).builder.split(":")[0]
+    files: dict[Path, tuple[str, ...]] = dict.fromkeys(_imported(PACKAGE.parent / f"{builder.replace('.', '/')}.py"), tuple[str, ...]())
+    for name, only in EVERYWHERE.items():
+        part = PACKAGE / name
+        files |= dict.fromkeys(part.glob("*.*") if part.is_dir() else [part], only)
+    digest = hashlib.sha256()
+    for file, only in sorted(files.items()):
+        if file.suffix in (".py", ".c", ".h"):
+            digest.update(f"{file.relative_to(PACKAGE).as_posix()}\n{_meaning_of(file, only)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def meaning(source: str, only: Collection[str] = ()) -> str:
+    """Return Python code without what no result depends on: comments and layout, docstrings, annotations, texts of errors, `__all__`.
+
+    Args:
+        source: the code of a module.
+        only: names of its functions and classes that count; none means that all of it does.
+    """
+    tree = ast.parse(source)
+    if only:
+        tree.body = [line for line in tree.body if getattr(line, "name", None) in only]
+    return ast.unparse(_Bare().visit(tree))
+
+
+def meaning_of_c(source: str) -> str:
+    """Return C code without comments, its white space made one."""
+    bare = C_TOKEN.sub(lambda found: found.group() if found.group().startswith('"') else " ", source)
+    # The end of a line means something to the preprocessor.
+    return "\n".join(" ".join(line.split()) for line in bare.splitlines() if line.strip())
+
+
+class _Bare(ast.NodeTransformer):
+    """Takes out of a tree what no result depends on."""
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        node.body = [line for line in node.body if not _names_only(line)]
+        return self._bare(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        return self._bare(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        return self._bare(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        node.annotation = ast.Constant(None)
+        return self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        if isinstance(node.exc, ast.Call):
+            node.exc = node.exc.func
+        return node
+
+    def _bare(self, node: ast.Module | ast.FunctionDef | ast.ClassDef) -> ast.AST:
+        node.body = [line for line in node.body if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))]
+        return self.generic_visit(node)
+
+
+def _names_only(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+
+
+@cache
+def _meaning_of(file: Path, only: tuple[str, ...]) -> str:
+    source = file.read_text(encoding="utf-8")
+    return meaning(source, only) if file.suffix == ".py" else meaning_of_c(source)
+
+
+@cache
+def _imported(file: Path) -> frozenset[Path]:
+    """A module of a model with all those of the same room that it imports, directly or through others."""
+    found = {file}
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fittingroom.models."):
+            found |= _imported(PACKAGE.parent / f"{str(node.module).replace('.', '/')}.py")
+    return frozenset(found)

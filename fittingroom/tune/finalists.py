@@ -1,0 +1,242 @@
+"""The finalists: the best trials of a search, trained again on fresh seeds, and what that says about the search's best score.
+
+The best of many scores is partly lucky, and a search picks the lucky ones. Fresh seeds take no part in the picking: their mean is what
+the recipe is worth on these validation images, and how far it lies below the search's best score is the selection optimism (Cawley and
+Talbot, On over-fitting in model selection, 2010).
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from fittingroom.experiment import Setting
+from fittingroom.files import write_json
+from fittingroom.runs import Run
+from fittingroom.tune.search import PAUSE_SECONDS, Search, carry_on, claim, seconds_of
+from fittingroom.tune.space import Space
+
+__all__ = ["Finalist", "Outcome", "TrialRow", "mean_interval", "outcome", "train_finalists"]
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """A trial as it is printed.
+
+    Attributes:
+        number: counted from 0.
+        params: dotted keys and values.
+        value: its score; of a pruned one, that of its last epoch; None where there is none.
+        state: `complete`, `pruned`, `fail`, or `running` (in hand, or resting until there is more time).
+        run: its run folder.
+        seconds: of work on it.
+        reason: why it was pruned or failed.
+    """
+
+    number: int
+    params: Mapping[str, Any]
+    value: float | None
+    state: str
+    run: str
+    seconds: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """One of the best trials with its fresh trainings.
+
+    Attributes:
+        trial: it, as found by the search.
+        scores: of the fresh trainings that are finished, by seed.
+        mean: of these; None where none is finished.
+        interval: 95 % of the mean, by Student's t; None for fewer than two.
+    """
+
+    trial: TrialRow
+    scores: Mapping[int, float]
+    mean: float | None
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a search.
+
+    Attributes:
+        name: of the search.
+        space: what was searched.
+        trials: all, by number.
+        finalists: best of the search first.
+        left: why there are no finalists, or no winner yet; ``""`` where there is one.
+    """
+
+    name: str
+    space: Space
+    trials: Sequence[TrialRow]
+    finalists: Sequence[Finalist]
+    left: str = ""
+
+    @property
+    def best(self) -> TrialRow | None:
+        """The trial with the best score; of equals, the first."""
+        complete = [trial for trial in self.trials if trial.state == "complete" and trial.value is not None]
+        return max(complete, key=lambda trial: (self.space.objective.sign * (trial.value or 0.0), -trial.number), default=None)
+
+    @property
+    def winner(self) -> Finalist | None:
+        """The finalist with the best mean over fresh seeds; None until all of them are trained."""
+        if self.left or not self.finalists:
+            return None
+        return max(self.finalists, key=lambda finalist: self.space.objective.sign * (finalist.mean or 0.0))
+
+    @property
+    def optimism(self) -> float | None:
+        """How much better the search's best score looks than the winner is on fresh seeds, in the metric's units."""
+        if self.winner is None or self.winner.mean is None or self.best is None or self.best.value is None:
+            return None
+        return self.space.objective.sign * (self.best.value - self.winner.mean)
+
+    @property
+    def optimism_interval(self) -> tuple[float, float] | None:
+        """95 % of `optimism`, from the spread over fresh seeds; None for a single one."""
+        if self.optimism is None or self.winner is None or self.winner.interval is None:
+            return None
+        half = (self.winner.interval[1] - self.winner.interval[0]) / 2
+        return self.optimism - half, self.optimism + half
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        winner = self.winner
+        return {
+            "name": self.name,
+            "metric": self.space.objective.metric,
+            "trials": [asdict(trial) for trial in self.trials],
+            "best": None if self.best is None else asdict(self.best),
+            "finalists": [
+                {
+                    "number": finalist.trial.number,
+                    "value": finalist.trial.value,
+                    "scores": {str(seed): score for seed, score in finalist.scores.items()},
+                    "mean": finalist.mean,
+                    "interval": finalist.interval,
+                }
+                for finalist in self.finalists
+            ],
+            "winner": None if winner is None else winner.trial.number,
+            "optimism": None if self.optimism is None else {"value": self.optimism, "interval": self.optimism_interval},
+        }
+
+
+def train_finalists(
+    search: Search, setting: Setting, alive: Callable[[], None] = lambda: None, notify: Callable[[str], None] = lambda line: None
+) -> None:
+    """Train the finalists on fresh seeds, together with whoever else does; return when all are trained.
+
+    Nothing is done while a trial is unfinished on another machine: who is a finalist is not known yet.
+    """
+    if _waits_for_others(search):
+        return
+    setting = replace(setting, epoch_done=lambda record: alive())
+    pending = [(trial, seed) for trial in _best(search) for seed in _seeds(search)]
+    while pending:
+        for trial, seed in list(pending):
+            folder = _folder(search, trial.number, seed)
+            held = claim(search.folder / "claims" / folder.name)
+            if held is None:
+                continue
+            with held:
+                if not _finished(folder):
+                    run = carry_on(search.space.recipe(trial.params, seed), folder, setting)
+                    notify(f"finalist {trial.number}, seed {seed}: {search.space.objective.score(run.history):.4f}")
+            pending.remove((trial, seed))
+            alive()
+        if pending:
+            time.sleep(PAUSE_SECONDS)
+
+
+def outcome(search: Search) -> Outcome:
+    """Return what came of a search so far, and write it to ``result.json``."""
+    trials = [_trial_row(search, trial) for trial in search.trials]
+    best = [] if _waits_for_others(search) else _best(search)
+    finalists = [_finalist(search, _trial_row(search, trial)) for trial in best]
+    found = Outcome(search.folder.name, search.space, trials, finalists, _left(search, finalists))
+    write_json(search.folder / "result.json", found.to_json())
+    return found
+
+
+def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+    """Return the interval of a mean by Student's t, or None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    from scipy.stats import t
+
+    half = float(t.ppf((1 + confidence) / 2, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    mean = statistics.fmean(values)
+    return mean - half, mean + half
+
+
+def _best(search: Search) -> list[FrozenTrial]:
+    """The best trials, best first; of equals, the first."""
+    sign = search.space.objective.sign
+    complete = [trial for trial in search.trials if trial.state == TrialState.COMPLETE]
+    return sorted(complete, key=lambda trial: (-sign * float(trial.values[0]), trial.number))[: search.space.finalists]
+
+
+def _seeds(search: Search) -> list[int]:
+    """The smallest seeds with which no trial was trained."""
+    used = {search.space.recipe({}).recipe.seed} | {int(trial.params["seed"]) for trial in search.trials if "seed" in trial.params}
+    fresh: list[int] = []
+    seed = 0
+    while len(fresh) < search.space.fresh_seeds:
+        fresh += [seed] if seed not in used else []
+        seed += 1
+    return fresh
+
+
+def _waits_for_others(search: Search) -> bool:
+    return any(trial.state == TrialState.RUNNING and trial.user_attrs.get("place") != search.place for trial in search.trials)
+
+
+def _folder(search: Search, number: int, seed: int) -> Path:
+    return search.folder / "finalists" / f"{number:04d}-seed-{seed}"
+
+
+def _finished(folder: Path) -> bool:
+    return (folder / "recipe.toml").exists() and Run(folder).state == "finished"
+
+
+def _finalist(search: Search, trial: TrialRow) -> Finalist:
+    folders = {seed: _folder(search, trial.number, seed) for seed in _seeds(search)}
+    scores = {seed: search.space.objective.score(Run(folder).history) for seed, folder in folders.items() if _finished(folder)}
+    values = list(scores.values())
+    return Finalist(trial, scores, statistics.fmean(values) if values else None, mean_interval(values))
+
+
+def _left(search: Search, finalists: Sequence[Finalist]) -> str:
+    """Say why there is no winner, or nothing."""
+    if search.space.finalists == 0:
+        return "no finalists were asked for, so no winner is named"
+    if _waits_for_others(search):
+        return "trials are in hand on another machine; when they are told, the same command trains the finalists"
+    if not finalists:
+        return "no trial came to its end, so there is no winner"
+    if any(len(finalist.scores) < search.space.fresh_seeds for finalist in finalists):
+        return "the finalists are not trained yet; the same command goes on"
+    return ""
+
+
+def _trial_row(search: Search, trial: FrozenTrial) -> TrialRow:
+    told = trial.user_attrs
+    value = float(trial.values[0]) if trial.values else None
+    run = str(search.folder / str(told["run"]))
+    return TrialRow(trial.number, trial.params, value, trial.state.name.lower(), run, seconds_of(trial), str(told.get("reason", "")))

@@ -1,0 +1,352 @@
+"""The search: trials asked for, carried out as ordinary runs, and told; by any number of processes that may die at any moment.
+
+A trial is taken by holding the lock of its folder in ``claims/``, which the operating system lets go of when its holder dies. Until a
+trial has been told, it stands as running in the storage; one that nobody holds is taken up by the next who asks, and its run goes on
+from its checkpoint. No clock decides who is dead.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.pruners import NopPruner
+from optuna.samplers import RandomSampler
+from optuna.storages import BaseStorage
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from sqlalchemy.exc import SQLAlchemyError
+
+from fittingroom import experiment
+from fittingroom.errors import FittingRoomError, RunError, UsageError
+from fittingroom.experiment import Setting, Stopped
+from fittingroom.files import write_text
+from fittingroom.recipe import Loaded
+from fittingroom.runs import Run
+from fittingroom.train.loop import Diverged
+from fittingroom.tune import choosing
+from fittingroom.tune.space import Objective, Space
+from fittingroom.tune.storage import close_storage, local_url, open_storage, reason_of, shown
+
+__all__ = ["Carry", "Report", "Search", "carry_on", "claim", "seconds_of", "training", "work"]
+
+Report = Callable[[int, float], None]
+"""Takes an epoch, counted from 1, and its value; raises `Stopped` where the trial is not to go on."""
+Carry = Callable[[Loaded, Path, Report], float]
+"""Carries a trial out: takes recipe, run folder and `Report`, returns the trial's value."""
+
+PRUNED = "pruned: "
+SUPERFLUOUS = "superfluous"
+PAUSE_SECONDS = 0.1
+"""Between two looks at a trial that another process has in hand."""
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """A search: its folder, its space and its storage, whose connections are closed at the end of a ``with`` block.
+
+    Attributes:
+        folder: holds ``search.db``, the runs in ``trials/`` and ``finalists/``, the page.
+        space: what is searched.
+        storage: where the trials are kept.
+        place: names this folder in a storage that several machines share.
+    """
+
+    folder: Path
+    space: Space
+    storage: BaseStorage
+    place: str
+
+    @classmethod
+    def at(cls, folder: Path, space: Space, url: str | None = None) -> Search:
+        """Begin a search, or go on with the one in ``folder``.
+
+        Args:
+            folder: its name is the search's name in the storage.
+            space: must be the space that the search began with, but for budget and finalists.
+            url: of the storage; None keeps it in the folder.
+
+        Raises:
+            UsageError: the search is one of another space.
+            FittingRoomError: the storage cannot be used.
+        """
+        with _alone(folder):
+            place = _place(folder)
+            storage = open_storage(url or local_url(folder))
+            direction = StudyDirection.MAXIMIZE if space.objective.sign > 0 else StudyDirection.MINIMIZE
+            study = optuna.create_study(study_name=folder.name, storage=storage, direction=direction, load_if_exists=True)
+            before = study.user_attrs.get("space")
+            if before is None:
+                study.set_user_attr("space", space.fixed)
+            elif before != space.fixed:
+                close_storage(storage)
+                where = f"{folder}" if url is None else f"{folder.name} in {shown(url)}"
+                raise UsageError(f"{where} is a search of another space ({_difference(before, space.fixed)}); choose another --name")
+        return cls(folder, space, storage, place)
+
+    def __enter__(self) -> Search:
+        return self
+
+    def __exit__(self, *ending: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections to the storage."""
+        close_storage(self.storage)
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """The trials, by number; without those that another machine asked for at the same moment and that were too many."""
+        return [trial for trial in self.study().get_trials(deepcopy=False) if SUPERFLUOUS not in trial.user_attrs]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of work on all trials, as far as they were written down."""
+        return sum(map(seconds_of, self.trials))
+
+    def study(self, number: int | None = None) -> Study:
+        """Return the Optuna study, with the sampler and the pruner of a trial where one is named."""
+        if number is None:
+            return Study(self.folder.name, self.storage, RandomSampler(0), NopPruner())
+        epochs = self.space.recipe({}).recipe.train.epochs
+        return Study(self.folder.name, self.storage, choosing.sampler(self.space, number), choosing.pruner(self.space, epochs))
+
+    def run_folder(self, number: int) -> Path:
+        """Return the run folder of a trial."""
+        return self.folder / "trials" / f"{number:04d}"
+
+
+def work(
+    search: Search,
+    carry: Carry,
+    deadline: float | None = None,
+    alive: Callable[[], None] = lambda: None,
+    notify: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Carry out trials until the budget is used up and none is in hand, here or in another process.
+
+    Args:
+        search: what to search.
+        carry: how a trial is carried out, `training` for real ones.
+        deadline: time (as `time.time` has it) from which trials rest: none is begun, and those in hand end with their epoch, to go on
+            when there is more time.
+        alive: called now and then; raises what ends the work.
+        notify: takes a line for each trial told.
+
+    Raises:
+        FittingRoomError: something that every trial would meet: no data, a full disk, a storage that went away.
+    """
+
+    def out_of_time() -> bool:
+        return deadline is not None and time.time() >= deadline
+
+    with _storage_errors():
+        while True:
+            with _alone(search.folder):
+                taken = None if out_of_time() else _take(search)
+            if taken is not None:
+                trial, held = taken
+                with held:
+                    _carry_out(search, trial, carry, out_of_time, alive, notify)
+            elif not _in_hand(search, out_of_time()):
+                return
+            else:
+                time.sleep(PAUSE_SECONDS)
+            alive()
+
+
+def training(objective: Objective, setting: Setting) -> Carry:
+    """Return what carries out a trial as an ordinary run, begun or gone on with, and judges it by ``objective``."""
+
+    def carry(loaded: Loaded, folder: Path, report: Report) -> float:
+        told = replace(setting, epoch_done=lambda record: report(int(record["epoch"]), objective.of(record)))
+        return objective.score(carry_on(loaded, folder, told).history)
+
+    return carry
+
+
+def carry_on(loaded: Loaded, folder: Path, setting: Setting) -> Run:
+    """Train a recipe in ``folder``, or go on with the run that is there, to its end.
+
+    Raises:
+        Stopped: it was pruned before.
+        RunError: the folder holds a run of another recipe.
+    """
+    run = Run(folder)
+    if not (folder / "recipe.toml").exists():
+        return experiment.train(loaded, folder, setting=setting)
+    if run.recipe != loaded.recipe:
+        raise RunError(f"{folder} holds a run of another recipe than the storage says; choose another --name")
+    if run.state == "stopped" and run.reason.startswith(PRUNED):
+        raise Stopped(run.reason)
+    return experiment.resume(run, setting)
+
+
+def claim(folder: Path) -> ExitStack | None:
+    """Take what ``folder`` stands for, until the stack is closed or this process dies; None where another process has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    held = ExitStack()
+    try:
+        held.enter_context(Run(folder).owned())  # the lock of a run folder serves any folder
+    except RunError:
+        return None
+    return held
+
+
+def seconds_of(trial: FrozenTrial) -> float:
+    """Return the seconds of work on a trial, its interruptions left out; 0 for one that has not been told yet."""
+    whole = trial.datetime_complete - trial.datetime_start if trial.datetime_complete and trial.datetime_start else timedelta()
+    return float(trial.user_attrs.get("seconds", whole.total_seconds()))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process is at this point, for the length of a ``with`` block."""
+    while (held := claim(folder)) is None:
+        time.sleep(0.005)
+    with held:
+        yield
+
+
+def _place(folder: Path) -> str:
+    path = folder / "place"
+    if not path.exists():
+        write_text(path, f"{uuid.uuid4().hex}\n")
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _claim_of(search: Search, number: int) -> ExitStack | None:
+    return claim(search.folder / "claims" / f"{number:04d}")
+
+
+def _unfinished(search: Search, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Those of ``trials`` that were begun in this folder and not told by then."""
+    return [trial for trial in trials if trial.state == TrialState.RUNNING and trial.user_attrs.get("place") == search.place]
+
+
+def _take(search: Search) -> tuple[FrozenTrial, ExitStack] | None:
+    """Take a trial that a dead process left behind, or else a new one; None where there is neither. To be called alone."""
+    trials = search.trials
+    for trial in _unfinished(search, trials):
+        held = _claim_of(search, trial.number)
+        if held is not None:
+            # Again, now that nobody else can tell it: its holder may have done so a moment ago.
+            if (now := search.storage.get_trial(trial._trial_id)).state == TrialState.RUNNING:
+                return now, held
+            held.close()
+    limit = search.space.trials
+    return None if limit is not None and len(trials) >= limit else _ask(search, len(trials), limit)
+
+
+def _ask(search: Search, number: int, limit: int | None) -> tuple[FrozenTrial, ExitStack] | None:
+    """Add a trial, which should be number ``number``, to the storage and take it.
+
+    It is written with its place in one transaction, which `Study.ask` cannot: a process that dies here leaves a whole trial or none.
+    """
+    told = {"place": search.place, "run": _name(search.run_folder(number)), "token": uuid.uuid4().hex}
+    study = search.study()
+    study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=told))
+    trial = next(trial for trial in reversed(study.get_trials(deepcopy=False)) if trial.user_attrs.get("token") == told["token"])
+    if trial.number != number:  # another machine asked at the same moment
+        search.storage.set_trial_user_attr(trial._trial_id, "run", _name(search.run_folder(trial.number)))
+    if limit is not None and trial.number >= limit:  # another machine was quicker
+        search.storage.set_trial_user_attr(trial._trial_id, SUPERFLUOUS, True)
+        study.tell(trial.number, state=TrialState.FAIL)
+        return None
+    held = _claim_of(search, trial.number)
+    if held is None:
+        raise RunError(f"{search.folder} is of another search: it has a trial {trial.number} in hand; choose another --name")
+    return trial, held
+
+
+def _in_hand(search: Search, resting: bool) -> bool:
+    """Whether there is a trial to wait for: one in another process's hand, or, unless trials rest, one that its process let go."""
+    unfinished = _unfinished(search, search.trials)
+    if not resting:
+        return bool(unfinished)
+    for trial in unfinished:
+        held = _claim_of(search, trial.number)
+        if held is None:
+            return True
+        held.close()
+    return False
+
+
+def _carry_out(
+    search: Search,
+    taken: FrozenTrial,
+    carry: Carry,
+    out_of_time: Callable[[], bool],
+    alive: Callable[[], None],
+    notify: Callable[[str], None],
+) -> None:
+    """Carry a trial out and tell what came of it."""
+    began = time.monotonic()
+    folder, study = search.run_folder(taken.number), search.study(taken.number)
+    trial = Trial(study, taken._trial_id)
+    spent = max(_seconds_trained(folder), seconds_of(taken))
+    loaded: Loaded | None = None
+
+    def report(epoch: int, value: float) -> None:
+        if epoch not in taken.intermediate_values:  # an epoch that is trained again has been reported
+            trial.report(value, epoch)
+        if loaded is not None and epoch < loaded.recipe.train.epochs and trial.should_prune():
+            raise Stopped(f"{PRUNED}{search.space.pruner.name}, after epoch {epoch}")
+        if out_of_time():
+            raise Stopped("the time for the search was up")
+        alive()
+
+    state, value, reason = TrialState.COMPLETE, None, ""
+    try:
+        params = choosing.suggest(trial, search.space)
+        loaded = search.space.recipe(params)
+        value = carry(loaded, folder, report)
+    except Stopped as stop:
+        state, reason = (TrialState.PRUNED if str(stop).startswith(PRUNED) else TrialState.RUNNING), str(stop)
+    except (Diverged, UsageError) as error:  # of these values, not of the search
+        state, reason = TrialState.FAIL, str(error)
+    seconds = spent + time.monotonic() - began
+    if spent or state == TrialState.RUNNING:  # otherwise the storage's own times say it
+        trial.set_user_attr("seconds", seconds)
+    if state == TrialState.RUNNING:
+        return
+    if reason:
+        trial.set_user_attr("reason", reason)
+    frozen = study.tell(trial, value, state=state)
+    notify(_line(frozen, seconds, reason))
+
+
+def _name(run_folder: Path) -> str:
+    return str(Path(*run_folder.parts[-2:]))
+
+
+def _seconds_trained(folder: Path) -> float:
+    """The seconds of the epochs that a run has behind it."""
+    return sum(float(record["train"]["seconds"]) for record in Run(folder).history)
+
+
+def _line(trial: FrozenTrial, seconds: float, reason: str) -> str:
+    outcome = reason if trial.state == TrialState.FAIL else f"{trial.value:.4f}" if trial.value is not None else "—"
+    values = " ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in trial.params.items())
+    return f"trial {trial.number}  {trial.state.name.lower()}  {outcome}  {seconds:.1f} s  {values}"
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    """Say in one line that the storage went away."""
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+        raise FittingRoomError(f"the search's storage failed ({reason_of(error)}); when it is back, the same command goes on") from None
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Name the first table that differs."""
+    return f"its {next(key for key in (*now, *before) if before.get(key) != now.get(key))} differs"

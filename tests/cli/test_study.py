@@ -1,0 +1,159 @@
+"""``fittingroom study``: from the plan to the verdicts, on a small study of digits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fittingroom.runs import Run
+from fittingroom.study.file import shipped
+from tests.cli.running import Done, fittingroom, snapshot
+from tests.study.small import TEXT, write_study
+
+TINY = (
+    TEXT.replace('model = { name = "lenet5", dropout = 0.2, pooling = "average" }', 'model = { name = "mlp" }')
+    .replace("[factors]", '[runs.wide]\nabout = "more units"\nset = { "model.hidden" = [64] }\n\n[factors]')
+    .replace('pooling = "model.pooling"', 'rate = "optim.lr"')
+    .replace('pooling = ["average", "max"]', "rate = [0.003, 0.01]")
+    .replace('pooling = "max"', "rate = 0.01")
+    .replace('pooling = "average"', "rate = 0.003")
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
+    """A folder in which the study has been run, and what the command said."""
+    folder = tmp_path_factory.mktemp("finished")
+    study = write_study(folder, "digits", text=TINY)
+    done = fittingroom("study", "run", study, "--runs-dir", folder / "runs", "--workers", 2, "--device", "cpu")
+    assert done.code == 0, done.err
+    return folder, done
+
+
+@pytest.fixture
+def study(finished: tuple[Path, Done], own_home: Path) -> Path:
+    """A copy of it, to be changed; the study file."""
+    shutil.copytree(finished[0] / "runs", own_home / "runs")
+    return Path(shutil.copy(finished[0] / "small.toml", own_home))
+
+
+def test_the_shipped_studies() -> None:
+    listed = fittingroom("study", "list", "--json").json
+    assert [one["name"] for one in listed] == list(shipped())
+    assert all(one["runs"] >= one["systems"] > 0 < one["claims"] for one in listed)
+    done = fittingroom("study", "list")
+    assert done.code == 0
+    assert "shallow-vs-deep" in done.out
+    shown = fittingroom("study", "show", "shallow-vs-deep")
+    assert shown.code == 0
+    for words in ("one convolution of 32", "batch-size", "standard-beats-basic", "fittingroom study run shallow-vs-deep"):
+        assert words in shown.out
+    value = fittingroom("study", "show", "shallow-vs-deep", "--json").json
+    assert {"title", "runs", "claims", "assumptions", "plan"} <= value.keys()
+
+
+def test_a_run_from_plan_to_page(finished: tuple[Path, Done]) -> None:
+    folder, done = finished
+    assert "7 runs: 0 done, 7 to do" in done.err
+    assert sum(line.startswith("[") for line in done.err.splitlines()) == 7
+    assert "[7/7]" in done.err
+    assert "plain-accuracy" in done.out
+    records = folder / "runs" / "studies" / "small" / "records"
+    assert len(list(records.glob("*.json"))) == 7
+    assert (folder / "runs" / "studies" / "small" / "report.html").is_file()
+    runs = [Run(path.parent) for path in (folder / "runs" / "studies" / "small").glob("*/recipe.toml")]
+    assert len(runs) == 7
+    assert all(run.state == "finished" and "test" in run.evaluation for run in runs)
+
+
+def test_what_is_done_is_not_done_again(study: Path) -> None:
+    before = snapshot(Path("runs/studies/small/records"))
+    again = fittingroom("study", "run", study, "--json")
+    assert again.code == 0, again.err
+    assert "7 runs: 7 done, 0 to do" in again.err
+    assert snapshot(Path("runs/studies/small/records")) == before
+    assert again.json["failed"] == {}
+    assert again.json["reduced"] == []
+    planned = fittingroom("study", "run", study, "--dry-run", "--json").json
+    assert [one["to_do"] for one in planned["plan"]] == [False] * 7
+    assert planned["seconds"] == 0
+    table = fittingroom("study", "run", study, "--dry-run")
+    assert table.out.count("done") == 7
+    assert "about 0 s" in table.out
+
+
+def test_verdicts(study: Path) -> None:
+    value = fittingroom("study", "verdicts", study, "--json").json
+    assert [claim["id"] for claim in value["claims"]] == ["plain-accuracy", "max-beats-average"]
+    for claim in value["claims"]:
+        assert {"id", "kind", "claimed", "measured", "verdict", "evidence", "sentence", "cautions"} <= claim.keys()
+        assert claim["verdict"] != "not yet run"
+    assert value["claims"][0]["claimed"] == "0.90"
+    done = fittingroom("study", "verdicts", study)
+    assert value["claims"][0]["verdict"] in done.out
+    shutil.copytree("runs/studies/small/records", "records/studies/small")
+    shutil.rmtree("runs")
+    brought = fittingroom("study", "verdicts", study, "--json")
+    assert brought.json == value
+    assert "records/studies/small" in brought.err
+    shutil.rmtree("records")
+    none = fittingroom("study", "verdicts", study)
+    assert none.code == 0
+    assert none.out.count("not yet run") == 2
+    assert "nothing is recorded of it yet" in none.err
+
+
+def test_a_smaller_budget_is_said_and_kept_apart(study: Path) -> None:
+    before = snapshot(Path("runs/studies/small/records"))
+    done = fittingroom("study", "run", study, "--epochs", 1, "--seeds", 1, "--only", "plain", "--workers", 1, "--json")
+    assert done.code == 0, done.err
+    assert "reduced (epochs 1 of 2)" in done.err
+    assert done.json["reduced"] == ["epochs 1 of 2"]
+    assert snapshot(Path("runs/studies/small/records")) == before
+    (record,) = Path("runs/studies/small/epochs-1/records").glob("*.json")
+    assert json.loads(record.read_text())["reduced"] == ["epochs 1 of 2"]
+
+
+def test_earlier_code(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fittingroom.study import execute
+
+    monkeypatch.setattr(execute, "fingerprint", lambda model: "another")
+    planned = fittingroom("study", "run", study, "--dry-run", "--only", "bayes")
+    assert "made by an earlier state of the code: 1; they are made again; --keep-earlier keeps them" in planned.err
+    kept = fittingroom("study", "run", study, "--keep-earlier")
+    assert kept.code == 0
+    assert "made by an earlier state of the code: 7; they are kept" in kept.err
+
+
+def test_two_controllers(study: Path) -> None:
+    with Run(Path("runs/studies/small")).owned():
+        fittingroom("study", "run", study).refused(1, "study small is being run in runs/studies/small", "wait for it")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("study show shalow-vs-deep", "did you mean 'shallow-vs-deep'"),
+        ("study run none.toml", "none.toml"),
+        ("study run small.toml --only plane", "study small has no run 'plane' — did you mean 'plain'?"),
+        ("study run small.toml --workers 0", "'--workers'"),
+        ("study run small.toml --epochs 0", "'--epochs'"),
+        ("study verdicts shallow", "did you mean 'shallow-vs-deep'"),
+    ],
+)
+def test_bad_input(arguments: str, words: str, own_home: Path) -> None:
+    write_study(own_home, "digits", text=TINY)
+    before = snapshot(own_home)
+    fittingroom(*arguments.split()).refused(2, words)
+    assert snapshot(own_home) == before
+
+
+def test_a_damaged_record_is_named(study: Path) -> None:
+    path = Path("runs/studies/small/records/plain-seed0.json")
+    path.write_text(path.read_text().replace('"epoch":1', '"epoch":2', 1))
+    done = fittingroom("study", "verdicts", study)
+    assert done.code == 0
+    assert f"{path}: not a sound record (its checksum does not agree with it); left out" in done.err

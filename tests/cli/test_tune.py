@@ -1,0 +1,127 @@
+"""``fittingroom tune`` as a user meets it: from a space file to a winner, again, side by side, interrupted, and refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import fittingroom
+from tests.processes import Child, until
+
+SPACE = """
+sampler = "grid"
+finalists = 1
+fresh_seeds = 2
+[base]
+model = { name = "mlp", hidden = [8] }
+data = { name = "%s" }
+[set]
+train.epochs = 2
+train.precision = "fp32"
+[space]
+optim.lr = [0.03, 1e-6, 0.01]
+"""
+
+
+@pytest.fixture
+def space(made_set: Path, own_home: Path) -> Path:
+    path = own_home / "mine.toml"
+    path.write_text(SPACE % made_set)
+    return path
+
+
+def test_from_a_file_to_a_winner_and_again(space: Path) -> None:
+    done = fittingroom("tune", space, "--threads", 1)
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert re.fullmatch(r"trial +score +time +values", lines[0])
+    assert lines[4] == "3 trials: 3 complete"
+    assert re.fullmatch(r"finalist \d: \d+\.\d\d% on seeds 1, 2", lines[5])
+    assert re.fullmatch(r"winner: trial ([02]), in runs/tune/mine/trials/000\1", lines[6])
+    assert re.fullmatch(r"luck in the best score: -?\d+\.\d\d points \(95 % interval .*\)", lines[7])
+    assert lines[8] == "runs/tune/mine/report.html"
+    assert max(map(len, lines)) <= 80
+    assert done.err.count("trial ") == 3
+    assert done.err.count("seed ") == 2
+    page = Path(lines[8]).read_text(encoding="utf-8")
+    assert "looks" in page
+    assert "https://" not in page
+
+    again = fittingroom("tune", "mine.toml", "--threads", 1)
+    assert (again.out, again.err) == (done.out, ""), "nothing is left to do"
+    told = fittingroom("tune", "mine.toml", "--json").json
+    assert [trial["state"] for trial in told["trials"]] == ["complete"] * 3
+    for trial in told["trials"]:
+        assert {"number", "params", "value", "state", "run", "seconds"} <= trial.keys()
+        assert (Path(trial["run"]) / "metrics.jsonl").is_file()
+    best = max(trial["value"] for trial in told["trials"])
+    assert told["best"]["value"] == best
+    winner = next(finalist for finalist in told["finalists"] if finalist["number"] == told["winner"])
+    assert winner["scores"].keys() == {"1", "2"}, "fresh seeds, and not the search's"
+    assert told["optimism"]["value"] == pytest.approx(best - winner["mean"])
+    assert json.loads(Path("runs/tune/mine/result.json").read_text())["winner"] == told["winner"]
+    assert fittingroom("runs", "list", "--runs-dir", "runs/tune/mine/trials").out.count("finished") == 3
+
+
+def test_workers_find_the_same(space: Path) -> None:
+    done = fittingroom("tune", space, "--workers", 2, "--name", "two", "--json")
+    assert done.code == 0, done.err
+    alone = fittingroom("tune", space, "--threads", 1, "--name", "one", "--json", "-q").json
+    for ours, theirs in zip(done.json["trials"], alone["trials"], strict=True):
+        assert [ours[key] for key in ("number", "params", "value", "state")] == [
+            theirs[key] for key in ("number", "params", "value", "state")
+        ]
+    assert done.json["winner"] == alone["winner"]
+    assert done.err.count("complete") == 3
+
+
+def test_changes_to_the_recipe_and_to_the_budget(space: Path) -> None:
+    done = fittingroom("tune", space, "--trials", 1, "--set", "train.epochs=1", "--json", "-q")
+    assert done.code == 0, done.err
+    (trial,) = done.json["trials"]
+    assert len((Path(trial["run"]) / "metrics.jsonl").read_text().splitlines()) == 1
+    fittingroom("tune", space).refused(2, "runs/tune/mine", "another space", "its set differs", "--name")
+
+
+def test_interrupted_and_gone_on_with(space: Path) -> None:
+    fittingroom("tune", space, "--trials", 1, "--name", "warm", "-q")
+    child = Child(lambda: _tune("--set", "train.epochs=100000"))
+    until(lambda: list(Path("runs/tune/mine/trials").glob("*/metrics.jsonl")))
+    child.send(signal.SIGINT)
+    assert child.wait(30) == 130
+    assert child.errors.splitlines()[-1] == "stopped; go on with the same command"
+    with sqlite3.connect("runs/tune/mine/search.db") as database:
+        assert database.execute("SELECT state FROM trials").fetchall() == [("RUNNING",)]
+    database.close()
+    assert json.loads(Path("runs/tune/mine/trials/0000/state.json").read_text())["reason"] == "interrupted"
+
+
+def _tune(*arguments: str) -> None:
+    import sys
+
+    from fittingroom.cli.main import main
+
+    sys.argv = ["fittingroom", "tune", "mine.toml", "--threads", "1", *arguments]
+    main()
+
+
+def test_mistakes(space: Path, made_set: Path) -> None:
+    fittingroom("tune", "missing.toml").refused(2, "missing.toml", "no such space file")
+    fittingroom("tune", "custom-cnn-serch").refused(2, "did you mean 'custom-cnn-search'")
+    fittingroom("tune", space, "--name", "../up").refused(2, "cannot name a search")
+    fittingroom("tune", space, "--set", "optim.lrr=1").refused(2, "mine.toml", "lrr", "did you mean 'lr'")
+    fittingroom("tune", space, "--storage", "postgresql://127.0.0.1:1/x").refused(1, "127.0.0.1", "cannot be used")
+    fittingroom("tune", space, "--storage", "search.db").refused(2, "is not a URL")
+    Path("reversed.toml").write_text(SPACE % made_set + "optim.momentum = { low = 0.9, high = 0.1 }\n")
+    fittingroom("tune", "reversed.toml").refused(2, "reversed.toml", "space: optim.momentum", "low must be below high")
+
+
+def test_no_trial_comes_to_its_end(space: Path) -> None:
+    done = fittingroom("tune", space, "--set", 'model={name="lenet5"}', "--set", "data.size=8", "--json", "-q")
+    assert done.code == 1
+    assert "trial 0: lenet5: needs images of at least 12×12 pixels" in done.err

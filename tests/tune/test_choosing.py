@@ -1,0 +1,110 @@
+"""Samplers and pruners: seeded, without memory of their own, and doing what their names say."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState, create_trial
+
+from fittingroom.recipe import Loaded
+from fittingroom.tune import space as spaces
+from fittingroom.tune.choosing import BestSoFar
+from fittingroom.tune.search import Report, Search, work
+from fittingroom.tune.space import Space
+
+BEST = {"optim.lr": 0.01, "train.batch_size": 48, "optim.name": "sgd", "optim.momentum": 0.5}
+
+
+def bowl(loaded: Loaded, folder: Path, report: Report) -> float:
+    """A smooth loss with its minimum at `BEST`."""
+    recipe = loaded.recipe
+    apart = [math.log10(recipe.optim.lr / 0.01), (recipe.train.batch_size - 48) / 100, recipe.optim.momentum - 0.5]
+    return sum(value**2 for value in apart) + (recipe.optim.name != "sgd")
+
+
+def mixed(sampler: str, trials: int, seed: int = 0) -> Space:
+    values: dict[str, Any] = {
+        "base": "lenet5",
+        "sampler": sampler,
+        "seed": seed,
+        "objective": "validation.loss",
+        "budget": {"trials": trials},
+        "space": {
+            "optim.lr": {"low": 1e-4, "high": 1.0, "log": True},
+            "train.batch_size": {"low": 16, "high": 120, "step": 8},
+            "optim.name": ["sgd", "adam"],
+            "optim.momentum": {"low": 0.0, "high": 0.9, "when": {"optim.name": "sgd"}},
+        },
+    }
+    return spaces.load(values)
+
+
+def in_memory(folder: Path, space: Space, storage: InMemoryStorage) -> Search:
+    """A search without a file, which takes no time."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    optuna.create_study(study_name=folder.name, storage=storage, direction="minimize", load_if_exists=True)
+    return Search(folder, space, storage, "here")
+
+
+def searched(folder: Path, space: Space, storage: InMemoryStorage | None = None) -> list[tuple[dict[str, Any], float | None]]:
+    search = in_memory(folder, space, storage or InMemoryStorage())
+    work(search, bowl)
+    return [(trial.params, trial.value) for trial in search.trials]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "cma-es"])
+def test_one_seed_is_one_search_in_one_go_or_in_several(sampler: str, tmp_path: Path) -> None:
+    whole = searched(tmp_path / "whole", mixed(sampler, 14))
+    storage = InMemoryStorage()
+    for trials in (1, 6, 13, 14):
+        parts = searched(tmp_path / "whole", mixed(sampler, trials), storage)
+    assert parts == whole
+    assert searched(tmp_path / "other", mixed(sampler, 14, seed=1)) != whole
+    for params, _ in whole:
+        assert 1e-4 <= params["optim.lr"] <= 1.0
+        assert params["train.batch_size"] in range(16, 121, 8)
+        assert ("optim.momentum" in params) == (params["optim.name"] == "sgd")
+
+
+def test_cma_es_comes_closer_than_chance(tmp_path: Path) -> None:
+    def smooth(loaded: Loaded, folder: Path, report: Report) -> float:
+        recipe = loaded.recipe
+        return math.log10(recipe.optim.lr / 0.01) ** 2 + (recipe.optim.momentum - 0.5) ** 2
+
+    values: dict[str, Any] = {
+        "base": "lenet5",
+        "objective": "validation.loss",
+        "budget": {"trials": 36},
+        "space": {"optim.lr": {"low": 1e-4, "high": 1.0, "log": True}, "optim.momentum": {"low": 0.0, "high": 0.9}},
+    }
+    late = {}
+    for sampler in ("random", "cma-es"):
+        search = in_memory(tmp_path / sampler, spaces.load({**values, "sampler": sampler}), InMemoryStorage())
+        work(search, smooth)
+        late[sampler] = float(np.median([float(trial.values[0]) for trial in search.trials[-12:]]))
+    assert late["cma-es"] < late["random"] / 5
+
+
+def test_best_so_far_against_a_naive_reading() -> None:
+    """Behind is: the best up to this epoch is worse than that of the best finished trial up to the same epoch."""
+    generator = np.random.default_rng(3)
+    for direction, better in (("maximize", max), ("minimize", min)):
+        study = optuna.create_study(direction=direction)
+        curves = generator.random((6, 5)).round(2)
+        for curve in curves:
+            study.add_trial(create_trial(value=better(curve), intermediate_values=dict(enumerate(curve, 1))))
+        values = [better(curve) for curve in curves]
+        best = curves[values.index(better(values))]
+        for epoch in range(1, 6):
+            for curve in generator.random((10, 5)).round(2):
+                trial = create_trial(state=TrialState.RUNNING, intermediate_values=dict(enumerate(curve[:epoch], 1)))
+                ours, theirs = better(curve[:epoch]), better(best[:epoch])
+                assert BestSoFar().prune(study, trial) == (ours != theirs and better(ours, theirs) == theirs)
+                assert not BestSoFar(warmup=5).prune(study, trial)
+    assert not BestSoFar().prune(optuna.create_study(), trial), "nothing has finished yet"

@@ -1,0 +1,375 @@
+"""Searches by processes that die: no trial lost, none counted twice, the same bits. All processes here are real ones.
+
+``FITTINGROOM_KILLS=100`` asks for more kills than the suite's 4; the full numbers are marked slow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from fittingroom.errors import FittingRoomError, RunError, UsageError
+from fittingroom.experiment import Stopped
+from fittingroom.recipe import Loaded
+from fittingroom.runs import Run
+from fittingroom.tune import space as spaces
+from fittingroom.tune.search import Report, Search, claim, training, work
+from fittingroom.tune.space import Space
+from fittingroom.tune.storage import local_url, open_storage, shown
+from tests.processes import Child, until
+from tests.tune.searching import SETTING, grid, live, told
+
+slow = pytest.mark.slow
+OTHERS = ("none", "median", "successive-halving", "hyperband")
+KILLS = int(os.environ.get("FITTINGROOM_KILLS", "4"))
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is one: processes are killed here, not machines, so nothing has to reach a disk."""
+    yield from in_memory(tmp_path)
+
+
+def in_memory(otherwise: Path) -> Iterator[Path]:
+    if not os.access("/dev/shm", os.W_OK):
+        yield otherwise
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(made_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The grid of eight, searched by one process that nobody disturbs; it also loads here what no child has to load then."""
+    for folder in in_memory(tmp_path_factory.mktemp("undisturbed")):
+        live(folder / "grid", grid(made_set))
+        yield folder / "grid"
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[[Path, Space], Search]]:
+    """Opens searches, which are closed when the test is over."""
+    with ExitStack() as stack:
+        yield lambda folder, space: stack.enter_context(Search.at(folder, space))
+
+
+Opened = Callable[[Path, Space], Search]
+
+
+def weights(folder: Path, number: int) -> bytes:
+    return (folder / "trials" / f"{number:04d}" / "weights.safetensors").read_bytes()
+
+
+def assert_same(folder: Path, expected: Path, space: Space) -> None:
+    """Every trial is complete, once, with the bits of the search that was left alone."""
+    assert told(folder, space) == told(expected, space)
+    assert [number for number, *_ in told(folder, space)] == list(range(len(space.cells)))
+    assert {state for _, state, *_ in told(folder, space)} == {"COMPLETE"}
+    assert sorted(path.name for path in (folder / "trials").iterdir()) == [f"{number:04d}" for number in range(len(space.cells))]
+    for number in range(len(space.cells)):
+        assert Run(folder / "trials" / f"{number:04d}").state == "finished"
+        assert weights(folder, number) == weights(expected, number)
+
+
+def test_each_cell_once_with_its_own_run(undisturbed: Path, made_set: Path) -> None:
+    space = grid(made_set)
+    assert [params for _, _, params, _ in told(undisturbed, space)] == space.cells
+    for number, state, params, value in told(undisturbed, space):
+        run = Run(undisturbed / "trials" / f"{number:04d}")
+        assert (state, run.state) == ("COMPLETE", "finished")
+        assert run.recipe == space.recipe(params).recipe
+        assert value == max(record["validation"]["accuracy"] for record in run.history)
+        assert "test" not in run.evaluation
+        assert not run.evaluation.get("openings")
+
+
+def killed_again_and_again(folder: Path, space: Space, workers: int, kills: int, patience: float) -> int:
+    """Keep ``workers`` processes at a search and kill them at random moments; return how many were killed before it was done."""
+    chance = random.Random(kills)
+    done = 0
+    children: list[Child] = []
+    while not children or any(child.wait(0) is None for child in children):
+        children = [child for child in children if child.wait(0) is None]
+        children += [Child(lambda: live(folder, space)) for _ in range(workers - len(children))]
+        if done < kills:
+            victim = chance.choice(children)
+            if victim.wait(chance.uniform(0, patience)) is None:
+                victim.send(signal.SIGKILL)
+                done += 1
+            assert victim.wait() in (0, -signal.SIGKILL), victim.errors
+        else:
+            codes = [child.wait() for child in children]
+            assert codes == [0] * len(codes), [child.errors for child in children]
+            break
+    for child in children:
+        child.wait()
+    return done
+
+
+def test_killed_at_random_moments(undisturbed: Path, made_set: Path, tmp_path: Path) -> None:
+    space = grid(made_set)
+    assert killed_again_and_again(tmp_path / "grid", space, 2, KILLS, patience=1.0) == KILLS
+    live(tmp_path / "grid", space)
+    assert_same(tmp_path / "grid", undisturbed, space)
+
+
+def test_two_share_a_search(undisturbed: Path, made_set: Path, tmp_path: Path) -> None:
+    space = grid(made_set)
+    children = [Child(lambda: live(tmp_path / "grid", space)) for _ in range(2)]
+    assert [child.wait() for child in children] == [0, 0], [child.errors for child in children]
+    assert_same(tmp_path / "grid", undisturbed, space)
+
+
+def test_a_trial_in_living_hands_is_left_alone(opened: Opened, made_set: Path, tmp_path: Path) -> None:
+    space, folder = grid(made_set), tmp_path / "grid"
+    holder = Child(lambda: work(Search.at(folder, space), lambda loaded, path, report: time.sleep(600) or 0.0))
+    until(lambda: (folder / "claims" / "0000" / ".lock").exists())
+    until(lambda: claim(folder / "claims" / "0000") is None)
+    other = Child(lambda: live(folder, space))
+    search = opened(folder, space)
+    until(lambda: [trial.state.name for trial in search.trials] == ["RUNNING"] + 7 * ["COMPLETE"])
+    assert other.wait(0.2) is None, "it waits for the last one"
+    holder.send(signal.SIGKILL)
+    holder.wait()
+    assert other.wait(60) == 0, other.errors
+    assert {state for _, state, *_ in told(folder, space)} == {"COMPLETE"}
+
+
+def dying(after: int, carry: Callable[[Loaded, Path, Report], float]) -> Callable[[Loaded, Path, Report], float]:
+    """Carry out trials until the ``after``-th report, and die there as by a kill."""
+    left = [after]
+
+    def carried(loaded: Loaded, path: Path, report: Report) -> float:
+        def last(epoch: int, value: float) -> None:
+            report(epoch, value)
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return carry(loaded, path, last)
+
+    return carried
+
+
+@pytest.mark.parametrize("pruner", ["best-so-far", *(pytest.param(name, marks=slow) for name in OTHERS)])
+def test_killed_between_report_and_checkpoint(pruner: str, made_set: Path, tmp_path: Path) -> None:
+    """What was reported before a kill is not reported again, and pruning is decided as it would have been."""
+    space = grid(made_set, pruner=pruner, set={"train.epochs": 4, "train.precision": "fp32"}, space={"optim.lr": [0.01, 1e-5, 0.003, 1e-6]})
+    live(tmp_path / "whole" / "search", space)
+    folder = tmp_path / "killed" / "search"
+    for after in (1, 3, 2):
+        child = Child(lambda after=after: work(Search.at(folder, space), dying(after, training(space.objective, SETTING))))  # type: ignore[misc]
+        assert child.wait() in (-signal.SIGKILL, 0), child.errors
+    live(folder, space)
+    assert told(folder, space) == told(tmp_path / "whole" / "search", space)
+    pruned = [number for number, state, *_ in told(folder, space) if state == "PRUNED"]
+    assert pruner != "best-so-far" or {1, 3} <= set(pruned), "worse from the first epoch on"
+    assert pruner != "none" or not pruned
+    for number in pruned:
+        run = Run(folder / "trials" / f"{number:04d}")
+        assert run.state == "stopped"
+        assert run.reason.startswith(f"pruned: {pruner}, after epoch ")
+        assert len(run.history) < 4
+        assert not (run.path / "weights.safetensors").exists()
+
+
+def test_killed_between_pruning_and_telling(made_set: Path, tmp_path: Path) -> None:
+    space = grid(made_set, pruner="best-so-far", space={"optim.lr": [0.01, 1e-6]})
+    carry = training(space.objective, SETTING)
+
+    def dies_of_it(loaded: Loaded, path: Path, report: Report) -> float:
+        try:
+            return carry(loaded, path, report)
+        except Stopped:
+            os.kill(os.getpid(), signal.SIGKILL)
+            raise
+
+    assert Child(lambda: work(Search.at(tmp_path / "search", space), dies_of_it)).wait() == -signal.SIGKILL
+    assert [state for _, state, *_ in told(tmp_path / "search", space)] == ["COMPLETE", "RUNNING"]
+    live(tmp_path / "search", space)
+    assert [state for _, state, *_ in told(tmp_path / "search", space)] == ["COMPLETE", "PRUNED"]
+    assert len(Run(tmp_path / "search" / "trials" / "0001").history) == 1, "nothing was trained again"
+
+
+def test_when_the_time_is_up_trials_rest(opened: Opened, undisturbed: Path, made_set: Path, tmp_path: Path) -> None:
+    space = grid(made_set)
+    search = opened(tmp_path / "grid", space)
+    carry = training(space.objective, SETTING)
+    work(search, carry, deadline=time.time() - 1)
+    assert search.trials == []
+
+    began = [0.0]
+
+    def slow(loaded: Loaded, path: Path, report: Report) -> float:
+        began[0] = began[0] or time.time()
+
+        def late(epoch: int, value: float) -> None:
+            while len(search.trials) == 3 and time.time() < deadline:
+                time.sleep(0.01)
+            report(epoch, value)
+
+        return carry(loaded, path, late)
+
+    deadline = time.time() + 3
+    work(search, slow, deadline=deadline)
+    resting = [trial for trial in search.trials if trial.state.name == "RUNNING"]
+    assert len(resting) <= 1
+    for trial in resting:
+        run = Run(search.run_folder(trial.number))
+        assert (run.state, run.reason) == ("stopped", "the time for the search was up")
+        assert trial.user_attrs["seconds"] > 0
+    work(search, carry)
+    assert_same(tmp_path / "grid", undisturbed, space)
+
+
+def test_values_that_a_recipe_cannot_have_fail_alone(opened: Opened, made_set: Path, tmp_path: Path) -> None:
+    space = grid(made_set, space={"data.size": [8, 12]}, set={"model": "lenet5", "train.epochs": 1})
+    live(tmp_path / "search", space)
+    trials = opened(tmp_path / "search", space).trials
+    assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE"]
+    assert "needs images of at least 12×12 pixels" in trials[0].user_attrs["reason"]
+
+
+def test_what_every_trial_would_meet_ends_the_search(made_set: Path, tmp_path: Path) -> None:
+    space = grid(made_set, set={"data.name": str(tmp_path / "gone.npz"), "train.epochs": 1})
+    with pytest.raises(FittingRoomError, match=r"gone\.npz"):
+        live(tmp_path / "search", space)
+    assert [state for _, state, *_ in told(tmp_path / "search", space)] == ["RUNNING"], "it is taken up when the data are back"
+
+
+def test_another_space_is_refused(opened: Opened, made_set: Path, undisturbed: Path) -> None:
+    with pytest.raises(UsageError, match=r"another space \(its seed differs\); choose another --name"):
+        opened(undisturbed, grid(made_set, seed=1))
+    opened(undisturbed, grid(made_set, finalists=2, budget={"trials": 5}))
+
+
+def test_a_run_of_another_recipe_is_refused(made_set: Path, tmp_path: Path) -> None:
+    space = grid(made_set)
+    live(tmp_path / "search", grid(made_set, space={"optim.lr": [0.5]}))
+    (tmp_path / "search" / "search.db").unlink()
+    with pytest.raises(RunError, match="another recipe"):
+        live(tmp_path / "search", space)
+
+
+def test_sqlite_keeps_what_was_told(undisturbed: Path) -> None:
+    storage: Any = open_storage(local_url(undisturbed))
+    with storage._backend.engine.connect() as connection:
+        pragmas = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")]
+    assert pragmas == ["truncate", 2], "a rollback journal, and full synchronisation"
+    assert not list(undisturbed.glob("search.db-wal"))
+
+
+def test_optuna_and_its_dashboard_read_it(undisturbed: Path, made_set: Path) -> None:
+    study = optuna.load_study(study_name=undisturbed.name, storage=local_url(undisturbed))
+    assert len(study.trials) == 8
+    assert study.best_value == max(value or 0.0 for *_, value in told(undisturbed, grid(made_set)))
+    for trial in study.trials:
+        assert (undisturbed / trial.user_attrs["run"] / "recipe.toml").is_file()
+        assert sorted(trial.intermediate_values) == [1, 2]
+
+
+@contextmanager
+def quickly() -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < 10
+
+
+def test_storages_that_cannot_be_used(tmp_path: Path) -> None:
+    cases = {
+        "postgresql://me:secret@127.0.0.1:1/search": "127.0.0.1",
+        "postgresql://me:secret@name.invalid/search": "name.invalid",
+        f"sqlite:///{tmp_path}/missing/search.db": "unable to open database file",
+        f"sqlite:///{tmp_path}/text.db": "not a database",
+        "mysql://me:secret@127.0.0.1/search": "mysql is not supported",
+        "search.db": "is not a URL",
+    }
+    (tmp_path / "text.db").write_text("no database, " * 100)
+    for url, words in cases.items():
+        with quickly(), pytest.raises(FittingRoomError) as raised:
+            open_storage(url)
+        message = str(raised.value)
+        assert words in message
+        assert "\n" not in message
+        assert "secret" not in message
+
+
+def test_a_storage_of_another_version(tmp_path: Path) -> None:
+    open_storage(local_url(tmp_path))
+    with sqlite3.connect(tmp_path / "search.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'v9.9.9'")
+    connection.close()
+    with pytest.raises(FittingRoomError, match="no longer compatible") as raised:
+        open_storage(local_url(tmp_path))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_url_is_shown_without_its_password() -> None:
+    assert shown("postgresql://me:secret@host/search") == "postgresql://me:***@host/search"
+
+
+def nothing(loaded: Loaded, folder: Path, report: Report) -> float:
+    """A trivial objective."""
+    return loaded.recipe.optim.lr
+
+
+@slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_thousand_trials_by_four_processes(sampler: str, tmp_path: Path) -> None:
+    values: dict[str, Any] = {"base": "lenet5", "sampler": sampler, "budget": {"trials": 1000}}
+    space = spaces.load({**values, "space": {"optim.lr": {"low": 1e-4, "high": 1.0, "log": True}, "train.batch_size": [16, 32, 64]}})
+    Search.at(tmp_path / "search", space).close()
+    began = time.monotonic()
+    children = [Child(lambda: work(Search.at(tmp_path / "search", space), nothing)) for _ in range(4)]
+    assert [child.wait() for child in children] == [0] * 4, [child.errors for child in children]
+    print(f"{sampler}: 1,000 trials in {time.monotonic() - began:.0f} s")
+    found = told(tmp_path / "search", space)
+    assert [number for number, *_ in found] == list(range(1000))
+    assert all(state == "COMPLETE" and value == params["optim.lr"] for _, state, params, value in found)
+
+
+@slow
+@pytest.mark.timeout(1800)
+def test_a_hundred_kills_in_forty_trials(made_set: Path, tmp_path: Path) -> None:
+    space = grid(made_set, space={"optim.lr": [0.001 * step for step in range(1, 11)], "train.batch_size": [16, 32, 64, 128]})
+    live(tmp_path / "expected", space)
+    assert killed_again_and_again(tmp_path / "killed", space, 2, 100, patience=0.8) == 100
+    live(tmp_path / "killed", space)
+    assert_same(tmp_path / "killed", tmp_path / "expected", space)
+
+
+@slow
+def test_overhead_of_a_trial(opened: Opened, made_set: Path, tmp_path: Path) -> None:
+    """What a trial takes beyond its run, by the processor's clock and by the wall's; the former is held to the number."""
+    space = grid(made_set)
+    search = opened(tmp_path / "search", space)
+    inside = [0.0, 0.0]
+    carry = training(space.objective, SETTING)
+
+    def timed(loaded: Loaded, path: Path, report: Report) -> float:
+        began = time.process_time(), time.monotonic()
+        try:
+            return carry(loaded, path, report)
+        finally:
+            inside[0] += time.process_time() - began[0]
+            inside[1] += time.monotonic() - began[1]
+
+    began = time.process_time(), time.monotonic()
+    work(search, timed)
+    ended = time.process_time(), time.monotonic()
+    processor, wall = ((now - start - spent) / 8 for now, start, spent in zip(ended, began, inside, strict=True))
+    print(json.dumps({"processor": processor, "wall": wall}))
+    assert processor < 0.3
