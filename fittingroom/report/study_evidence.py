@@ -14,10 +14,10 @@ from markupsafe import Markup
 from fittingroom.report import study_charts, text
 from fittingroom.report.study_charts import Estimate, Limits, Unit, p_value, write
 from fittingroom.report.study_runs import selection_labels
-from fittingroom.study.file import Count, Number, Order, Selection, Shape, Study, metric_of
+from fittingroom.study.file import Count, Number, Order, Selection, Shape, Study, metric_of, metric_words
 from fittingroom.study.verdict import Verdict
 
-__all__ = ["Evidence", "Finding", "evidence", "metric_words"]
+__all__ = ["Evidence", "Finding", "evidence"]
 
 MOST_ROWS = 24
 """Longer tables of pairs are left to the command line's JSON; their dots are drawn all the same."""
@@ -72,29 +72,6 @@ def evidence(name: str, study: Study, verdict: Verdict) -> Evidence:
     if isinstance(claim, Count) and found.get("counts"):
         return Evidence(facts=[(metric_words(claim.metric), ", ".join(f"{count:,}" for count in found["counts"]))])
     return Evidence()
-
-
-def metric_words(metric: str) -> str:
-    """Return a metric as a reader names it: ``validation loss at the last epoch``, ``F1 of Shirt``."""
-    name, at, epoch = metric.partition("@")
-    if at:
-        when = {"last": "at the last epoch", "best": "at its best epoch"}.get(epoch, f"after epoch {epoch}")
-        return f"{name.replace('.', ' ')} {when}"
-    name, _, what = metric.partition(":")
-    named = {
-        "confusion": "images of {} taken for {}",
-        "confusion-rank": "rank of the confusion of {} with {}",
-        "max_loss_after": "largest loss after epoch {}",
-        "erraticness.accuracy": "erraticness of the validation accuracy",
-        "erraticness.loss": "erraticness of the validation loss",
-        "gap": "training ahead of validation accuracy at the end",
-        "gap_opens": "epoch from which training stays ahead",
-        "seconds": "seconds of training",
-        "f1": "F1 of {}" if what else "mean F1 over classes",
-    }
-    if name not in named:
-        return f"{name.replace('.', ' ').replace('_', '-')}{f' of {what}' if what else ''}"
-    return named[name].format(*what.replace("|", ">").split(">"))
 
 
 def _unit(metric: str) -> Unit:

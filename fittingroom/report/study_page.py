@@ -23,10 +23,10 @@ from fittingroom.files import write_text
 from fittingroom.report import charts, study_charts, text
 from fittingroom.report.shell import policy, templates
 from fittingroom.report.study_charts import Bundle, Claimed, Limits, Point
-from fittingroom.report.study_evidence import evidence, metric_words
+from fittingroom.report.study_evidence import evidence
 from fittingroom.report.study_factors import factor_sections
 from fittingroom.report.study_runs import Variation, cell_words, gather, named_by, selected, selection_labels
-from fittingroom.study.file import Claim, Consistency, Count, Number, Order, Shape, Study, parse_claimed, selections_of
+from fittingroom.study.file import Claim, Consistency, Count, Number, Order, Shape, Study, metric_words, parse_claimed, selections_of
 from fittingroom.study.plan import plan
 from fittingroom.study.results import Result
 from fittingroom.study.verdict import Verdict

@@ -44,6 +44,7 @@ __all__ = [
     "check_models",
     "load",
     "metric_of",
+    "metric_words",
     "parse_claimed",
     "recipe_of",
     "seeds_of",
@@ -321,6 +322,29 @@ def parse_claimed(text: str) -> Claimed:
     if not math.isfinite(value):
         raise UsageError(f"'{text:.40}' is too large for a number")
     return Claimed(value, 0.5 * 10.0 ** -len(decimals) * unit)
+
+
+def metric_words(metric: str) -> str:
+    """Return a metric as a reader names it: ``validation loss at the last epoch``, ``F1 of Shirt``."""
+    name, at, epoch = metric.partition("@")
+    if at:
+        when = {"last": "at the last epoch", "best": "at its best epoch"}.get(epoch, f"after epoch {epoch}")
+        return f"{name.replace('.', ' ')} {when}"
+    name, _, what = metric.partition(":")
+    named = {
+        "confusion": "images of {} taken for {}",
+        "confusion-rank": "rank of the confusion of {} with {}",
+        "max_loss_after": "largest loss after epoch {}",
+        "erraticness.accuracy": "erraticness of the validation accuracy",
+        "erraticness.loss": "erraticness of the validation loss",
+        "gap": "training ahead of validation accuracy at the end",
+        "gap_opens": "epoch from which training stays ahead",
+        "seconds": "seconds of training",
+        "f1": "F1 of {}" if what else "mean F1 over classes",
+    }
+    if name not in named:
+        return f"{name.replace('.', ' ').replace('_', '-')}{f' of {what}' if what else ''}"
+    return named[name].format(*what.replace("|", ">").split(">"))
 
 
 def metric_of(metric: str) -> Metric:

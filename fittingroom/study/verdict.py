@@ -43,6 +43,7 @@ from fittingroom.study.file import (
     Study,
     Unmeasured,
     metric_of,
+    metric_words,
     parse_claimed,
     seeds_of,
     selected,
@@ -114,7 +115,7 @@ def _judge(study: Study, claim: AnyClaim, records: _Records) -> Verdict:
         return Verdict(claim, "not yet run", "", sentence, (), {"missing": empty, **_assumed(study, claim)})
     metric = claim.metric
     if silent := [_words(one) for one in selections_of(claim) if not chosen.told(one, metric) and not _never(chosen.of(one), metric)]:
-        sentence = f"The runs of {_listed(silent)} failed, or were not measured for it: none of them tells {metric}."
+        sentence = f"The runs of {_listed(silent)} failed, or were not measured for it: none of them tells {metric_words(metric)}."
         return Verdict(claim, "undecided", "", sentence, chosen.cautions(claim), {"silent": silent, **_assumed(study, claim)})
     match claim:
         case Number():
@@ -218,7 +219,7 @@ class _Records:
             metric = getattr(claim, "metric", "")
             lost = sum(self.value(result, metric) is None for result in results)
             if lost and metric not in NEVER:
-                found.append(f"{name}: {lost} of {len(results)} runs failed or do not tell {metric}")
+                found.append(f"{name}: {lost} of {len(results)} runs failed or do not tell {metric_words(metric)}")
             if reduced := sorted({reason for result in results for reason in _reduced(result)}):
                 found.append(f"{name}: reduced runs, not the report's protocol ({', '.join(reduced)})")
             if metric.startswith("validation.") and any(_on_test(result) for result in results):
@@ -302,7 +303,7 @@ def _number(claim: Number, records: _Records) -> _Found:
     outside = "" if fits else f", {_apart(abs(mean - claimed.value), metric)} {'below' if mean > claimed.value else 'above'} our mean"
     sentence = (
         f"{_seeds(len(values))} {write(mean)}{' on average' if len(values) > 1 else ''}; one more run would lie between "
-        f"{write(interval.low)} and {write(interval.high)}. The claimed {claim.claimed} {'does' if fits else 'does not'}{outside}."
+        f"{write(interval.low)} and {write(interval.high)}. The claimed {claim.claimed} lies {'within' if fits else 'outside'}{outside}."
     )
     evidence: dict[str, Any] = {
         "claimed": {"printed": claim.claimed, "value": claimed.value, "resolution": claimed.resolution},
@@ -651,8 +652,8 @@ def _difference_words(interval: Interval, metric: str) -> str:
 
 def _order_sentence(names: tuple[str, str], interval: Interval | None, metric: str, how: str, why: str) -> str:
     if interval is None:
-        return f"{names[0]} and {names[1]} cannot be compared in {metric}: {how}."
-    return f"{names[0]} less {names[1]}: {_difference_words(interval, metric)} in {metric}, {how}; {why}."
+        return f"{names[0]} and {names[1]} cannot be compared in {metric_words(metric)}: {how}."
+    return f"{names[0]} against {names[1]}: {_difference_words(interval, metric)} in {metric_words(metric)}, {how}; {why}."
 
 
 def _mean_words(values: Sequence[float], write: Callable[[float], str]) -> str:

@@ -249,11 +249,11 @@ def test_each_of_several_must_lie_below(tmp_path: Path) -> None:
 
     both = verdict_of(tmp_path, order(below=below), made([0.870, 0.880, 0.8901]))
     assert both.verdict == "supported"
-    assert both.sentence.startswith("It holds against 2 of 2. The closest: better less plain")
+    assert both.sentence.startswith("It holds against 2 of 2. The closest: better against plain")
     one = verdict_of(tmp_path, order(below=below), made([0.893, 0.9029, 0.9131]))
     assert one.verdict == "not supported"
     assert "1 of 2" in one.sentence
-    assert "better less alike: −0.7" in one.sentence
+    assert "better against alike: −0.7" in one.sentence
     assert verdict_of(tmp_path, order(below=below), made([0.87, 0.90, 0.91])).verdict == "undecided"
 
 
@@ -302,7 +302,7 @@ def test_cells_are_pairs_too(tmp_path: Path) -> None:
     assert len(compared["pairs"]) == 6
     assert {tuple(sorted(pair["cell"])) for pair in compared["pairs"]} == {("model.pooling", "train.batch_size")}
     assert "paired over 6 cells" in found.sentence
-    assert found.sentence.startswith("model.activation = relu less model.activation = tanh")
+    assert found.sentence.startswith("model.activation = relu against model.activation = tanh")
     assert any("one seed only" in caution for caution in found.cautions)
     same = verdict_of(tmp_path, written, lambda s: grid_runs(s, {"relu": 0.0, "tanh": 0.0, "sigmoid": -0.1}, 0.02))
     assert same.verdict == "undecided"
