@@ -68,6 +68,7 @@ def test_from_a_file_to_a_winner_and_again(space: Path) -> None:
     assert fittingroom("runs", "list", "--runs-dir", "runs/tune/mine/trials").out.count("finished") == 3
 
 
+@pytest.mark.slow
 def test_workers_find_the_same(space: Path) -> None:
     done = fittingroom("tune", space, "--workers", 2, "--name", "two", "--json")
     assert done.code == 0, done.err
@@ -93,7 +94,7 @@ def test_interrupted_and_gone_on_with(space: Path) -> None:
     child = Child(lambda: _tune("--set", "train.epochs=100000"))
     until(lambda: list(Path("runs/tune/mine/trials").glob("*/metrics.jsonl")))
     child.send(signal.SIGINT)
-    assert child.wait(30) == 130
+    assert child.wait(240) == 130
     assert child.errors.splitlines()[-1] == "stopped; go on with the same command"
     with sqlite3.connect("runs/tune/mine/search.db") as database:
         assert database.execute("SELECT state FROM trials").fetchall() == [("RUNNING",)]

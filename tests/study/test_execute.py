@@ -1,6 +1,6 @@
 """A study whose workers and controller are killed at random moments ends with the table of one left alone.
 
-``FITTINGROOM_STUDY_KILLS=50`` asks for more kills than the suite's 10.
+``FITTINGROOM_STUDY_KILLS=50`` asks for more kills than the suite's 5.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from fittingroom.workers import Crew, Event
 from tests.processes import Child, until
 from tests.study.small import write_study
 
-KILLS = int(os.environ.get("FITTINGROOM_STUDY_KILLS", "10"))
+KILLS = int(os.environ.get("FITTINGROOM_STUDY_KILLS", "5"))
 # One thread each, without timing anything.
 UNKNOWN = Timings({}, {})
 

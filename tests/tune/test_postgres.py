@@ -48,7 +48,7 @@ class Server:
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         if self.process is not None:
             self.process.send_signal(number)
-            self.process.wait(60)
+            self.process.wait(240)
             self.process = None
 
     @property

@@ -143,7 +143,7 @@ def test_a_trial_in_living_hands_is_left_alone(opened: Opened, made_set: Path, t
     assert other.wait(0.2) is None, "it waits for the last one"
     holder.send(signal.SIGKILL)
     holder.wait()
-    assert other.wait(60) == 0, other.errors
+    assert other.wait(240) == 0, other.errors
     assert {state for _, state, *_ in told(folder, space)} == {"COMPLETE"}
 
 
