@@ -166,6 +166,11 @@ def test_the_page_of_recipes_is_up_to_date() -> None:
     assert (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8") == written, "python docs/make_recipes.py > docs/recipes.md"
 
 
+def test_the_page_of_findings_is_made_from_the_records() -> None:
+    written = runpy.run_path(str(ROOT / "docs" / "make_findings.py"))["text"]()
+    assert (ROOT / "docs" / "findings.md").read_text(encoding="utf-8") == written, "python docs/make_findings.py > docs/findings.md"
+
+
 def test_what_the_readme_says_of_make(workshop: Path) -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     named = re.findall(r"^make ([a-z-]+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
