@@ -88,7 +88,7 @@ def compare_recipes(
 
     Raises:
         UsageError: nothing of that name, fewer than two recipes, or an unknown metric.
-        RunError: runs that were measured on different data, splits or test images.
+        RunError: runs that were measured on different data, splits or test images, or a missing one that ``train_all`` did not train.
     """
     if seeds is not None and seeds < 1:
         raise UsageError(f"the number of seeds must be at least 1, not {seeds}")
@@ -99,12 +99,14 @@ def compare_recipes(
     families = {one.recipe.family: one.recipe.values for one in wanted}
     planned = [recipe.load(values, {"seed": seed}) for values in families.values() for seed in range(seeds)]
 
-    def there() -> dict[str, Run]:
-        return {run.recipe.hash: run for run in [*_finished(folder), *(one for one in wanted if isinstance(one, Run))]}
-
-    if missing := [one for one in planned if one.recipe.hash not in there()]:
+    named = [one for one in wanted if isinstance(one, Run)]
+    known = {run.recipe.hash: run for run in [*_finished(folder), *named]}
+    if missing := [one for one in planned if one.recipe.hash not in known]:
         (train_all or _one_by_one(folder))(missing)
-    known = there()
+        known = {run.recipe.hash: run for run in _finished(folder)} | known
+    for one in planned:
+        if one.recipe.hash not in known:
+            raise RunError(f"{one.recipe.model.name} with seed {one.recipe.seed} was not trained in {folder}, so nothing is compared")
     return compare_runs([known[one.recipe.hash] for one in planned], split, metric, margin)
 
 

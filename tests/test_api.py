@@ -9,6 +9,7 @@ import pytest
 
 import fittingroom
 from fittingroom import Recipe, runs
+from fittingroom.api import compare_recipes
 from fittingroom.errors import RunError, UsageError
 from fittingroom.experiment import Setting
 from fittingroom.runs import Run
@@ -32,6 +33,12 @@ def test_train(trained: tuple[Run, Run]) -> None:
     assert first.path.parent == second.path.parent
     assert first.recipe.family == second.recipe.family
     assert first.origins["data.name"] == "command line"
+
+
+def test_what_was_not_trained_is_not_compared(trained: tuple[Run, Run]) -> None:
+    first, second = trained
+    with pytest.raises(RunError, match=r"mlp with seed 2 was not trained in .*, so nothing is compared"):
+        compare_recipes(first, second, seeds=3, runs_dir=first.path.parent, train_all=lambda missing: None)
 
 
 def test_a_recipe_in_every_form_trains_to_the_same_bits(trained: tuple[Run, Run], tmp_path: Path) -> None:

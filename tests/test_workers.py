@@ -201,6 +201,24 @@ def test_a_run_whose_worker_has_yet_to_notice(crew: Crew, small: recipe.Loaded, 
     assert_same(Run(held), expected)
 
 
+def test_a_server_that_does_not_listen_is_left_no_later_than_soon(small: recipe.Loaded, tmp_path: Path, monkeypatch: Any) -> None:
+    """As while it downloads. Its workers notice by themselves."""
+    monkeypatch.setattr("fittingroom.workers.crew.GRACE_SECONDS", 0.1)
+    with Crew(1, device="cpu") as crew:
+        crew.add(Job("long", recipe.load(small.recipe.values, {"train.epochs": 5000}), tmp_path / "long"))
+        next(event for event in crew.events() if event.kind == "epoch")
+        os.kill(os.getpgid(owner(tmp_path / "long") or 0), signal.SIGSTOP)
+    until(lambda: not Run(tmp_path / "long").locked)
+
+
+def test_a_defect_says_where_it_is(crew: Crew, small: recipe.Loaded, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    crew.close()  # the next server writes to what is captured
+    crew.add(Job("broken", small, tmp_path / "broken", threads=0))
+    last = carried_out(crew)["broken"]
+    assert last.kind == "failed"
+    assert "Traceback" in capfd.readouterr().err
+
+
 def test_nothing_heavy_in_the_controller() -> None:
     """The process that hands out jobs does not load torch: the server does."""
     child = Child(lambda: _imported_alone())

@@ -80,6 +80,6 @@ def _study(subject: str, runs_dir: Path, records: Path | None, output: Path | No
         raise UsageError(f"no folder {records}; --records names the folder of a study's records")
     results = read_results(folder, study, note)
     if not results:
-        note(f"no records of {study.name} in {folder}: the page says so; fittingroom study run {study.name} makes them")
+        note(f"no records of {study.name} in {folder}: the page says so; fittingroom study run {subject} makes them")
     page = write_study_report(study, results, judge(study, results), output or base / "report.html")
     return {"study": study.name, "records": str(folder)}, page

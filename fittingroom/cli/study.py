@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 from fittingroom.cli.options import DataDir, Device, Json, RunsDir
 from fittingroom.cli.output import note, notices, print_json, print_line, print_table
+from fittingroom.errors import UsageError
 
 if TYPE_CHECKING:
     from fittingroom.study.execute import Progress, Standing
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from fittingroom.workers import Event
 
 __all__ = ["app"]
+
+WIDTH = 80
+INDENT = " " * 6
 
 app = typer.Typer(help="Studies: published reports as files that run and are judged.", no_args_is_help=True)
 
@@ -61,19 +66,20 @@ def show(name: Name, as_json: Json = False) -> None:
     if as_json:
         print_json({**study.model_dump(mode="json"), "plan": [_planned(one) for one in planned]})
         return
-    print_line(study.title)
-    print_line(f"from {study.source}")
-    for line in _paragraph(study.about):
-        print_line(line)
-    for title, rows in (
-        ("protocol", [[subject, said] for subject, said in study.protocol.items()]),
-        ("systems", [[f"{run} ({len(cells(study, run))})", values.about] for run, values in study.runs.items()]),
-        ("assumptions", [[subject, said] for subject, said in study.assumptions.items()]),
-        ("claims", [[claim.id, claim.text] for claim in study.claims]),
+    for text in (study.title, f"from {study.source}", study.about):
+        for line in _paragraph(text):
+            print_line(line)
+    for title, entries in (
+        ("protocol", list(study.protocol.items())),
+        ("systems", [(f"{run} ({len(cells(study, run))})", values.about) for run, values in study.runs.items()]),
+        ("assumptions", list(study.assumptions.items())),
+        ("claims", [(claim.id, claim.text) for claim in study.claims]),
     ):
-        if rows:
+        if entries:
             print_line("")
-            print_table([(title, "left"), ("", "left")], rows)
+            print_line(title)
+            for head, text in entries:
+                _print_entry(head, text)
     print_line("")
     print_line(f"{len(planned)} runs and {len(study.claims)} claims; run it with: fittingroom study run {name}")
 
@@ -105,8 +111,10 @@ def run(
     base = runs_dir / "studies" / study.name
     folder = base / f"epochs-{epochs}" if any(one.reduced for one in planned) else base
     records = records or folder / "records"
+    if records.exists() and not records.is_dir():
+        raise UsageError(f"{records} is no folder; --records names the folder of a study's records")
     notify = notices()
-    with execute.owned(base, study.name), Crew(workers, data_dir, device) as crew:
+    with _stoppable(name), execute.owned(base, study.name), Crew(workers, data_dir, device) as crew:
         stands = execute.standing(planned, records, keep_earlier, notify)
         timings = measured_timings(stands.todo, stands.records, base, crew, note)
         for line in _standing_lines(planned, stands, keep_earlier):
@@ -114,13 +122,13 @@ def run(
         if dry_run:
             _print_plan(planned, stands, timings, crew.workers, as_json)
             return
-        with _watched(planned, stands, name) as watch:
+        with _watched(planned, stands) as watch:
             failed = execute.execute(stands.todo, folder, records, crew, timings, watch)
     results, verdicts = _judged(study, records, notify)
+    short = sorted({words for result in results for words in result.reduced})
     page = _write_page(study, results, verdicts, folder / "report.html")
     failures = {**stands.failed, **failed}
     if as_json:
-        short = sorted({words for result in results for words in result.reduced})
         print_json({**_verdicts(study, verdicts), "reduced": short, "failed": failures, "records": str(records), "report": str(page or "")})
     else:
         _print_verdicts(verdicts)
@@ -128,6 +136,8 @@ def run(
         print_line(f"records {records}")
         if page is not None:
             print_line(f"report  {page}  (open it in a browser)")
+        if short:
+            note(f"of reduced runs ({', '.join(short)}): no test of the report's own protocol")
     if failures:
         note(f"{len(failures)} of {len(planned)} runs failed; the claims are judged without them")
         raise typer.Exit(1)
@@ -139,6 +149,8 @@ def verdicts(name: Name, records: Records = None, runs_dir: RunsDir = Path("runs
     from fittingroom.study.file import load
 
     study = load(name)
+    if records is not None and not records.is_dir():
+        raise UsageError(f"no folder {records}; --records names the folder of a study's records")
     results, found = _judged(study, records or _recorded(study, runs_dir), note)
     if as_json:
         print_json(_verdicts(study, found))
@@ -178,7 +190,7 @@ def _planned(one: Planned) -> dict[str, Any]:
 def _standing_lines(planned: Sequence[Planned], stands: Standing, keep_earlier: bool) -> Iterator[str]:
     yield f"{len(planned)} runs: {len(stands.done)} done, {len(stands.todo)} to do"
     if short := sorted({words for one in planned for words in one.reduced}):
-        yield f"reduced ({', '.join(short)}): these runs never stand for those of the study's protocol"
+        yield f"reduced ({', '.join(short)}): such runs never stand for whole ones"
     if stands.earlier:
         kept = "are kept" if keep_earlier else "are made again; --keep-earlier keeps them"
         yield f"made by an earlier state of the code: {len(stands.earlier)}; they {kept}"
@@ -206,7 +218,17 @@ def _print_plan(planned: Sequence[Planned], stands: Standing, timings: Timings, 
 
 
 @contextmanager
-def _watched(planned: Sequence[Planned], stands: Standing, name: str) -> Iterator[Callable[[Planned, Event, Progress], None]]:
+def _stoppable(name: str) -> Iterator[None]:
+    """Say how to go on where a person stops it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        note(f"stopped; go on with the same command: fittingroom study run {name} …")
+        raise
+
+
+@contextmanager
+def _watched(planned: Sequence[Planned], stands: Standing) -> Iterator[Callable[[Planned, Event, Progress], None]]:
     """Watch the runs: a line for each that ends, and on a terminal a bar below."""
     from rich.console import Console
 
@@ -221,34 +243,47 @@ def _watched(planned: Sequence[Planned], stands: Standing, name: str) -> Iterato
         left = "" if progress.left is None else f"; about {_duration(progress.left)} left"
         return f"[{before + progress.finished}/{len(planned)}] {one.title}{left}"
 
-    try:
-        if not console.is_terminal or not stands.todo:
-            yield lambda one, event, progress: note(said) if (said := line(one, event, progress)) else None
-            return
-        from rich.progress import BarColumn, Progress, TextColumn
+    if not console.is_terminal or not stands.todo:
+        yield lambda one, event, progress: note(said) if (said := line(one, event, progress)) else None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn
 
-        with Progress(TextColumn("{task.description}"), BarColumn(bar_width=28), console=console, transient=True) as bar:
-            task = bar.add_task("starting workers …", total=1.0)
+    with Progress(TextColumn("{task.description}"), BarColumn(bar_width=28), console=console, transient=True) as bar:
+        task = bar.add_task("starting workers …", total=1.0)
 
-            def watch(one: Planned, event: Event, progress: Any) -> None:
-                if said := line(one, event, progress):
-                    bar.console.print(said, markup=False)
-                left = "" if progress.left is None else f", about {_duration(progress.left)} left"
-                done = f"{before + progress.finished} of {len(planned)} runs{left}"
-                bar.update(task, completed=progress.share, description=done)
+        def watch(one: Planned, event: Event, progress: Any) -> None:
+            if said := line(one, event, progress):
+                bar.console.print(said, markup=False)
+            left = "" if progress.left is None else f", about {_duration(progress.left)} left"
+            done = f"{before + progress.finished} of {len(planned)} runs{left}"
+            bar.update(task, completed=progress.share, description=done)
 
-            yield watch
-    except KeyboardInterrupt:
-        note(f"stopped; go on with the same command: fittingroom study run {name} …")
-        raise
+        yield watch
 
 
 def _print_verdicts(verdicts: Sequence[Verdict]) -> None:
-    rows = [[one.claim.id, _claimed(one.claim), one.measured or "—", one.verdict] for one in verdicts]
-    print_table([("claim", "left"), ("claimed", "left"), ("measured", "left"), ("verdict", "left")], rows)
+    """Print a line with each verdict, below it what was claimed and what was measured, and at the end how many there are of each."""
+    for one in verdicts:
+        parts = [f"{what} {words}" for what, words in (("claimed", _claimed(one.claim)), ("measured", one.measured)) if words]
+        together = ", ".join(parts)
+        _print_entry(f"{one.claim.id}: {one.verdict}", *([together] if len(together) <= WIDTH - len(INDENT) else parts))
+    counts = Counter(one.verdict for one in verdicts)
+    print_line("")
+    noun = "claim" if len(verdicts) == 1 else "claims"
+    told = f"{len(verdicts)} {noun}: {', '.join(f'{count} {verdict}' for verdict, count in counts.most_common())}"
+    for line in _paragraph(told):
+        print_line(line)
     cautions = [(one.claim.id, text) for one in verdicts for text in one.cautions]
     if cautions:
         note(f"{len({claim for claim, _ in cautions})} verdicts come with cautions; --json and the page have them")
+
+
+def _print_entry(head: str, *said: str) -> None:
+    """Print a line, and what is said of it indented below: names are too long for columns."""
+    print_line(f"  {head}")
+    for text in said:
+        for line in _paragraph(text, INDENT):
+            print_line(line)
 
 
 def _verdicts(study: Study, verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -283,17 +318,17 @@ def _claimed(claim: Claim) -> str:
         return f"{words} {_chosen(claim.than) or ' and '.join(f'{item:g}' for item in claim.claimed)}"
     if isinstance(claim, Consistency):
         return "; ".join([*claim.accuracy, *claim.states]) or "its own table"
-    return "—"
+    return ""
 
 
 def _chosen(selections: Sequence[Selection]) -> str:
     return ", ".join(" ".join([one.run, *map(str, one.where.values())]) for one in selections)
 
 
-def _paragraph(text: str) -> list[str]:
+def _paragraph(text: str, indent: str = "") -> list[str]:
     import textwrap
 
-    return textwrap.wrap(text, 78)
+    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _time(seconds: float | None) -> str:
@@ -304,5 +339,5 @@ def _duration(seconds: float) -> str:
     """Say ``32 s``, ``12 min`` or ``2 h 5 min``: a forecast is not exact to the second."""
     minutes = round(seconds / 60)
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{max(seconds, 0):.0f} s"
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

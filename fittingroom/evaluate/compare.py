@@ -130,6 +130,7 @@ def compare_predictions(
 
 
 MOST_NAMED = 3
+ROUNDING = 1e-12
 
 
 class McNemar(NamedTuple):
@@ -393,7 +394,7 @@ def _contenders(runs: Sequence[_Measured]) -> Contenders:
 def _names(firsts: Sequence[_Measured]) -> list[str]:
     """Short names that tell recipes apart: the model, and the values in which those of the same model differ.
 
-    Where these are too many to name, the first run of a recipe stands for it.
+    Where these are too many to name, the first run of a recipe stands for it; with the recipe's digits where another has that name too.
     """
     flat = [_flat({**run.recipe.values, "seed": None, "data": {**run.recipe.values["data"], "name": None}}) for run in firsts]
     names = []
@@ -403,7 +404,7 @@ def _names(firsts: Sequence[_Measured]) -> list[str]:
         told = [f"{key}={_short(values[key])}" for key in keys if values.get(key) is not None]
         inside = ", ".join(told) if len(keys) <= MOST_NAMED else run.name
         names.append(f"{run.recipe.model.name} ({inside})" if inside else run.recipe.model.name)
-    return names
+    return [name if names.count(name) == 1 else f"{name} {run.recipe.hash[:8]}" for name, run in zip(names, firsts, strict=True)]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -529,13 +530,18 @@ def _judged(drafts: Sequence[_Draft], metric: str, margin: float) -> tuple[Pair,
     return tuple(pairs)
 
 
+def _all_alike(differences: Sequence[float]) -> bool:
+    """Whether every seed gives the same difference, but for rounding: 0.91 − 0.90 and 0.92 − 0.91 are not the same number."""
+    return bool(np.ptp(differences) <= ROUNDING)
+
+
 def _p_value(draft: _Draft, paired: Difference) -> float:
     """Of the paired t test; where every seed gives the same difference, as without any randomness, the images decide."""
-    return draft.mcnemar[0].p_value if np.ptp(draft.differences) == 0 else paired.p_value
+    return draft.mcnemar[0].p_value if _all_alike(draft.differences) else paired.p_value
 
 
 def _equivalence_p(draft: _Draft, margin: float) -> float:
-    if np.ptp(draft.differences) > 0:
+    if not _all_alike(draft.differences):
         return statistics.equivalence(draft.differences, margin)
     interval = draft.over_images
     return 0.0 if interval is not None and max(abs(interval.low), abs(interval.high)) < margin else 1.0
@@ -548,9 +554,9 @@ def _verdict(draft: _Draft, p_value: float | None, same: float | None, margin: f
         return "real", None
     if same < 1 - CONFIDENCE:
         return "no practical difference", None
-    mean, deviation, count = float(np.mean(draft.differences)), float(np.std(draft.differences, ddof=1)), len(draft.differences)
-    if deviation == 0:
+    if _all_alike(draft.differences):
         return "undecided", None
+    mean, deviation, count = float(np.mean(draft.differences)), float(np.std(draft.differences, ddof=1)), len(draft.differences)
     level = (1 - CONFIDENCE) / comparisons
     needed = (statistics.seeds_for_difference(mean, deviation, level), statistics.seeds_for_equivalence(mean, deviation, margin, level))
     known = [number for number in needed if number is not None]

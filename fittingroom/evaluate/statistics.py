@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,7 +28,6 @@ __all__ = [
     "Friedman",
     "Interval",
     "Spread",
-    "bootstrap_interval",
     "crossed_bootstrap_interval",
     "equivalence",
     "factorial",
@@ -262,7 +261,8 @@ def sign_flip_test(differences: Sequence[float], generator: np.random.Generator 
     else:
         signs = 1 - 2 * (generator or np.random.Generator(np.random.PCG64(0))).integers(0, 2, (FLIPS, count))
     sums = np.abs(signs @ values)
-    reached = int((sums >= abs(values.sum()) * (1 - 1e-9)).sum())
+    # Sums that are equal but for rounding are equal, also those that are 0.
+    reached = int((sums >= abs(values.sum()) - 1e-9 * np.abs(values).sum()).sum())
     return reached / len(sums) if exact else (reached + 1) / (len(sums) + 1)
 
 
@@ -275,59 +275,6 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
     largest = max(logs)
     tail = math.exp(largest) * math.fsum(math.exp(value - largest) for value in logs)
     return min(1.0, 2 * tail)
-
-
-def bootstrap_interval(
-    values: Sequence[float],
-    generator: np.random.Generator,
-    statistic: Callable[[Floats], Floats] = lambda samples: samples.mean(-1),
-    method: Literal["percentile", "bca"] = "bca",
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
-) -> Interval:
-    """Return a bootstrap interval of a statistic of independent values (Efron and Tibshirani, 1993, chapters 13 and 14).
-
-    With the handful of seeds that are usual it is too narrow; it is meant for the many values of images.
-
-    Args:
-        values: the sample.
-        generator: draws the resamples.
-        statistic: takes ``[..., n]`` and returns ``[...]``.
-        method: `percentile`, or `bca`: corrected for bias and skewness.
-        resamples: how many.
-        confidence: of the interval.
-
-    Raises:
-        UsageError: fewer than two values.
-    """
-    sample = np.asarray(values, dtype=np.float64)
-    _moments(sample)
-    drawn = np.sort(statistic(sample[generator.integers(0, len(sample), (resamples, len(sample)))]))
-    estimate = float(statistic(sample))
-    tails = ((1 - confidence) / 2, (1 + confidence) / 2)
-    if method == "bca":
-        tails = _bca_tails(sample, drawn, estimate, statistic, tails)
-    low, high = np.quantile(drawn, tails)
-    return Interval(estimate, float(low), float(high), f"{method} bootstrap, {resamples} resamples", confidence)
-
-
-def _bca_tails(
-    sample: Floats, drawn: Floats, estimate: float, statistic: Callable[[Floats], Floats], tails: tuple[float, float]
-) -> tuple[float, float]:
-    """Shift the two tails by the bias of the resamples and by the acceleration, which the jackknife gives."""
-    from scipy.special import ndtr, ndtri
-
-    below = float((drawn < estimate).mean() + (drawn <= estimate).mean()) / 2
-    if not 0 < below < 1:  # all resamples on one side: a constant sample, which has nothing to correct
-        return tails
-    bias = float(ndtri(below))
-    left_out = statistic(np.stack([np.delete(sample, index) for index in range(len(sample))]))
-    distance = left_out.mean() - left_out
-    scale = float(np.square(distance).sum()) ** 1.5
-    acceleration = float((distance**3).sum()) / (6 * scale) if scale > 0 else 0.0
-    moved = [bias + float(ndtri(tail)) for tail in tails]
-    low, high = (float(ndtr(bias + z / (1 - acceleration * z))) for z in moved)
-    return low, high
 
 
 def crossed_bootstrap_interval(
@@ -607,10 +554,10 @@ def factorial(
 
     Every combination of levels needs a run, and may have several (seeds). The cells count alike, however many runs they have, so that
     the effects are those of a balanced experiment; a cell's mean is as sure as its runs are many. The error is the spread of seeds within
-    cells where that has ``least_degrees`` degrees of freedom. Where most cells have a single run, interactions of ``noise_order`` and more
-    factors are taken for noise, as is customary (Box, Hunter and Hunter, Statistics for Experimenters, 2005, section 5.6): if such an
-    interaction is real, the error is overstated, and effects are called real too rarely rather than too often. ``error_from`` says which
-    it was.
+    cells where that has ``least_degrees`` degrees of freedom, or where there are fewer than ``noise_order`` factors. Where most cells have
+    a single run of more factors, interactions of ``noise_order`` and more are taken for noise, as is customary (Box, Hunter and Hunter,
+    Statistics for Experimenters, 2005, section 5.6): if such an interaction is real, the error is overstated, and effects are called real
+    too rarely rather than too often. ``error_from`` says which it was.
 
     Args:
         runs: for each run the levels of its factors, and its figure.
@@ -640,19 +587,20 @@ def factorial(
     parts = {subset: _component(means, subset) for size in range(1, len(names) + 1) for subset in combinations(range(len(names)), size)}
     degrees = {subset: math.prod(shape[axis] - 1 for axis in subset) for subset in parts}
     seeds = pooled_spread(list(cells.values()))
-    if seeds is not None and seeds.degrees >= least_degrees:
-        noise: list[tuple[int, ...]] = []
+    noise = [subset for subset in parts if len(subset) >= noise_order]
+    if seeds is not None and (seeds.degrees >= least_degrees or not noise):
+        noise = []
         variance, error_degrees = seeds.variance, int(seeds.degrees)
         error_from = f"the spread over seeds within cells ({error_degrees} degrees of freedom)"
     else:
-        noise = [subset for subset in parts if len(subset) >= noise_order]
         error_degrees = sum(degrees[subset] for subset in noise)
         if not error_degrees:
             raise UsageError("each combination has one run, and there are too few factors for an error: more seeds are needed")
         # The cell means vary by the variance of a run over the runs of a cell: back to that of one run.
         per_cell = sum(float(np.square(parts[subset]).sum()) for subset in noise) / error_degrees
         variance = per_cell / float((1 / counts).mean())
-        error_from = f"interactions of {noise_order} or more factors, taken for noise ({error_degrees} degrees of freedom): one seed a cell"
+        few = "one seed" if counts.max() == 1 else "few seeds"
+        error_from = f"interactions of {noise_order} or more factors, taken for noise ({error_degrees} degrees of freedom): {few} a cell"
     maker = _Contrasts(names, levels, means, variance / counts, error_degrees, confidence)
     whole = sum(float(np.square(part).sum()) for part in parts.values())
     per_mean = variance * float((1 / counts).mean())

@@ -74,11 +74,13 @@ def _margin(found: RecipeComparison) -> str:
 
 def _standing(one: Standing, found: RecipeComparison) -> dict[str, Any]:
     seconds = one.costs["seconds"]
+    mean, _, around = write_mean(one, found.metric).partition(" (")
     sizes = [one.costs[cost] for cost in ("parameters", "multiply_adds")]
     return {
         "recipe": one.recipe,
         "data": one.data,
-        "mean": write_mean(one, found.metric),
+        "mean": mean,
+        "around": around.removesuffix(")"),
         "runs": ", ".join(one.runs),
         "costs": ["—" if seconds is None else text.duration(seconds), *("—" if size is None else text.compact(size) for size in sizes)],
     }

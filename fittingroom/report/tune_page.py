@@ -105,9 +105,10 @@ def _luck(found: Outcome) -> list[str]:
     around = found.optimism_interval
     interval = f" (95 % interval {write(around[0])} to {write(around[1])})" if around else ""
     sure = around is not None and (around[0] > 0 or around[1] < 0)
+    looks = "looks better by" if found.optimism > 0 else "looks no better, for its lead over that is"
     return [
         f"The best score of the search is {_score(found, found.best.value)}. Trained again on seeds that took no part in the picking, the "
-        f"winner reaches {_score(found, found.winner.mean)} on average: the best score looks better by {write(found.optimism)}{interval}.",
+        f"winner reaches {_score(found, found.winner.mean)} on average: the best score {looks} {write(found.optimism)}{interval}.",
         "Whoever picks the best of many scores picks lucky ones too; this difference, the selection optimism, is how lucky. "
         + ("It is more than the seeds' own scatter." if sure else "It is within the seeds' own scatter, so it may be nothing at all.")
         + " All scores are of the same validation images, so what luck with those images adds is not in it; the test set, still sealed, "

@@ -66,10 +66,10 @@ def standing(
         notify: called with a line for each damaged record.
     """
     known = read_records(records, notify)
-    made_by: dict[str, set[str]] = {}
+    made_by: dict[tuple[str, str], set[str]] = {}
     for record in known:
-        made_by.setdefault(record.recipe.hash, set()).add(record.code)
-    found = {one.key: made_by.get(one.loaded.recipe.hash, set()) for one in planned}
+        made_by.setdefault((record.recipe.hash, record.full.hash), set()).add(record.code)
+    found = {one.key: made_by.get((one.loaded.recipe.hash, one.full.hash), set()) for one in planned}
     done = tuple(one.key for one in planned if _code(one) in found[one.key])
     earlier = tuple(one.key for one in planned if found[one.key] and one.key not in done)
     failed = {one.key: reason for one in planned if (reason := _failure(records, one)) and not found[one.key]}

@@ -65,11 +65,13 @@ def plan(study: Study, only: Iterable[str] = (), epochs: int | None = None, seed
         if name not in study.runs:
             known = nearest(name, study.runs) or f"; it has: {', '.join(study.runs)}"
             raise UsageError(f"study {study.name} has no run '{name:.60}'{known}")
-    found: dict[str, Planned] = {}
+    # Recipes that are the same only because both are reduced, from 15 epochs and from 50, are two: a record is one of a protocol.
+    found: dict[tuple[str, str], Planned] = {}
     for one in _all(study, epochs, seeds):
-        first = found.setdefault(one.loaded.recipe.hash, one)
+        meaning = (one.loaded.recipe.hash, one.full.hash)
+        first = found.setdefault(meaning, one)
         if first is not one:
-            found[one.loaded.recipe.hash] = replace(first, also=(*first.also, (one.run, one.cell)))
+            found[meaning] = replace(first, also=(*first.also, (one.run, one.cell)))
     # Which run a training is named for does not depend on what is asked for today.
     return [one for one in _distinct(found.values()) if not wanted or wanted & {one.run, *(name for name, _ in one.also)}]
 

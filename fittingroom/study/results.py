@@ -24,6 +24,7 @@ from fittingroom.evaluate.curves import curve, measure_history
 from fittingroom.files import write_text
 from fittingroom.recipe import Recipe
 from fittingroom.runs import Run
+from fittingroom.study.code import fingerprint
 from fittingroom.study.file import Study, cells, recipe_of
 
 __all__ = ["Record", "Result", "measure", "read_records", "read_results", "write_record"]
@@ -159,7 +160,7 @@ def read_records(folder: Path, notify: Callable[[str], None] = lambda line: None
     for path in sorted(folder.glob("*.json")):
         try:
             found.append(_read(path))
-        except (OSError, ValueError, KeyError, TypeError, FittingRoomError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, FittingRoomError) as error:
             what = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
             notify(f"{path}: not a sound record ({what}); left out: remove it, and its run is made again")
     return found
@@ -168,7 +169,8 @@ def read_records(folder: Path, notify: Callable[[str], None] = lambda line: None
 def read_results(folder: Path, study: Study, notify: Callable[[str], None] = lambda line: None) -> list[Result]:
     """Return the results of a study from the records of a folder: in the order of its runs, cells and seeds, whatever made them when.
 
-    Where there is a full run, a reduced one of the same seed is passed over. Seeds beyond those that the study asks for count too.
+    Of several runs of one seed, a full one comes before a reduced one, then one by the present code, then the longest. Seeds beyond those
+    that the study asks for count too.
 
     Args:
         folder: of the records.
@@ -177,7 +179,7 @@ def read_results(folder: Path, study: Study, notify: Callable[[str], None] = lam
     """
     known: dict[str, dict[int, Record]] = {}
     records = read_records(folder, notify)
-    for record in sorted(records, key=lambda record: bool(record.reduced)):
+    for record in sorted(records, key=_standing_of):
         known.setdefault(record.full.family, {}).setdefault(record.recipe.seed, record)
     results, families = [], set()
     for name in study.runs:
@@ -191,6 +193,11 @@ def read_results(folder: Path, study: Study, notify: Callable[[str], None] = lam
         are = "record is" if len(foreign) == 1 else "records are"
         notify(f"{folder}: {len(foreign)} {are} of no run of {study.name}: {_some(foreign)}")
     return results
+
+
+def _standing_of(record: Record) -> tuple[bool, bool, int]:
+    """What puts a record before another of the same recipe and seed: the least."""
+    return bool(record.reduced), record.code != fingerprint(record.recipe.model.name), -record.recipe.train.epochs
 
 
 def measure(result: Result, metric: str) -> float | None:

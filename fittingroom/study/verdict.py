@@ -66,6 +66,7 @@ VERDICTS = (
 )
 FLOORS = {"nats": 0.01, "share": 0.002, "epoch": 0.5, "epochs": 0.5}
 """Standard deviations, by unit, that stand in for the sampling of images where there is no model of it: of losses and curve measures."""
+COUNTED = ("parameters", "multiply_adds")
 CELLS_ENOUGH = 5
 """From so many shared cells on, cells are the pairs and their seeds are averaged: the claim is about all of them alike."""
 MOST_LISTED = 8
@@ -381,7 +382,10 @@ def _compare(
     if not pairs:
         interval, wide = None, None
         how = "no seed and cell in common"
-    elif len(pairs) > 1 and not (np.ptp(differences) == 0 and images):
+    elif len(pairs) == 1 and metric in COUNTED:
+        interval = wide = Interval(differences[0], differences[0], differences[0], "counted", CONFIDENCE)
+        how = "counted: no seed changes it"
+    elif len(pairs) > 1 and not (_alike(differences) and images):
         interval, wide = (statistics.mean_interval(differences, level) for level in (CONFIDENCE, 1 - (1 - CONFIDENCE) / others))
         how = f"paired over {len(pairs)} {'cells, seeds averaged' if cells else 'seeds' if not pairs[0][0][1] else 'seeds and cells'}"
     else:
@@ -486,6 +490,11 @@ def _single(
     return intervals[0], intervals[1], f"judged by {' and '.join(parts)}"
 
 
+def _alike(differences: Sequence[float]) -> bool:
+    """Whether differences are the same but for rounding, so that they have no spread to judge by."""
+    return bool(np.ptp(differences) <= 1e-12)
+
+
 def _decide(
     differences: Sequence[float], interval: Interval | None, wide: Interval | None, relation: str, margin: float, metric: str, sign: int
 ) -> tuple[str, str]:
@@ -502,7 +511,7 @@ def _decide(
     if high < limit:
         return "not supported", "the opposite is true" if limit <= 0 else "the difference is smaller than that"
     if relation == "above" and _is_accuracy(metric):
-        if np.ptp(differences) > 0:
+        if not _alike(differences):
             same = statistics.equivalence(differences) < 1 - CONFIDENCE
         else:  # one pair, or several that do not differ: the images decide
             same = interval.low > -EQUIVALENCE_MARGIN and interval.high < EQUIVALENCE_MARGIN
@@ -645,7 +654,8 @@ def _apart(value: float, metric: str) -> str:
 
 def _difference_words(interval: Interval, metric: str) -> str:
     of_metric = metric_of(metric).unit
-    scale, unit, form = (100, " points", "+.2f") if of_metric == "share" else (1, f" {of_metric}".rstrip(), "+.4g")
+    large = "+,.0f" if abs(interval.estimate) >= 1000 else "+.4g"  # millions of multiply-adds without an exponent
+    scale, unit, form = (100, " points", "+.2f") if of_metric == "share" else (1, f" {of_metric}".rstrip(), large)
     estimate, low, high = (format(scale * value, form).replace("-", "−") for value in (interval.estimate, interval.low, interval.high))
     return f"{estimate}{unit}" if interval.low == interval.high else f"{estimate}{unit} ({low} to {high})"
 

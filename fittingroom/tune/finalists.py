@@ -1,31 +1,31 @@
 """The finalists: the best trials of a search, trained again on fresh seeds, and what that says about the search's best score.
 
-The best of many scores is partly lucky, and a search picks the lucky ones. Fresh seeds take no part in the picking: their mean is what
-the recipe is worth on these validation images, and how far it lies below the search's best score is the selection optimism (Cawley and
-Talbot, On over-fitting in model selection, 2010).
+The best of many scores is partly lucky, and a search picks the lucky ones. Fresh seeds take no part in picking the
+finalists: their mean is what a recipe is worth on these validation images, and how far it lies below the search's best score is the
+selection optimism (Cawley and Talbot, On over-fitting in model selection, 2010). The winner is the finalist of the highest mean, so a
+little luck is left in its mean: that of picking one of a few, over several seeds each.
 """
 
 from __future__ import annotations
 
-import math
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from fittingroom.evaluate import statistics
 from fittingroom.experiment import Setting
 from fittingroom.files import write_json
 from fittingroom.runs import Run
+from fittingroom.train.loop import Diverged
 from fittingroom.tune.search import PAUSE_SECONDS, Search, carry_on, claim, seconds_of
 from fittingroom.tune.space import Space
 
-__all__ = ["Finalist", "Outcome", "TrialRow", "mean_interval", "outcome", "train_finalists"]
-
-CONFIDENCE = 0.95
+__all__ = ["Finalist", "Outcome", "TrialRow", "outcome", "train_finalists"]
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,14 @@ class Finalist:
         scores: of the fresh trainings that are finished, by seed.
         mean: of these; None where none is finished.
         interval: 95 % of the mean, by Student's t; None for fewer than two.
+        diverged: seeds with which it diverged; such a finalist cannot win.
     """
 
     trial: TrialRow
     scores: Mapping[int, float]
     mean: float | None
     interval: tuple[float, float] | None
+    diverged: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,10 @@ class Outcome:
     @property
     def winner(self) -> Finalist | None:
         """The finalist with the best mean over fresh seeds; None until all of them are trained."""
-        if self.left or not self.finalists:
+        sound = [finalist for finalist in self.finalists if not finalist.diverged]
+        if self.left or not sound:
             return None
-        return max(self.finalists, key=lambda finalist: self.space.objective.sign * (finalist.mean or 0.0))
+        return max(sound, key=lambda finalist: self.space.objective.sign * (finalist.mean or 0.0))
 
     @property
     def optimism(self) -> float | None:
@@ -129,6 +132,7 @@ class Outcome:
                     "scores": {str(seed): score for seed, score in finalist.scores.items()},
                     "mean": finalist.mean,
                     "interval": finalist.interval,
+                    "diverged": list(finalist.diverged),
                 }
                 for finalist in self.finalists
             ],
@@ -155,13 +159,23 @@ def train_finalists(
             if held is None:
                 continue
             with held:
-                if not _finished(folder):
-                    run = carry_on(search.space.recipe(trial.params, seed), folder, setting)
-                    notify(f"finalist {trial.number}, seed {seed}: {search.space.objective.score(run.history):.4f}")
+                if not _finished(folder) and not _diverged(folder):
+                    notify(f"finalist {trial.number}, seed {seed}: {_trained(search, trial, seed, setting)}")
             pending.remove((trial, seed))
             alive()
         if pending:
             time.sleep(PAUSE_SECONDS)
+
+
+def _trained(search: Search, trial: FrozenTrial, seed: int, setting: Setting) -> str:
+    """Train a finalist on a fresh seed, and say what came of it."""
+    folder = _folder(search, trial.number, seed)
+    try:
+        run = carry_on(search.space.recipe(trial.params, seed), folder, setting)
+    except Diverged as error:  # it would again: that is what there is to know of this finalist, and the others go on
+        Run(folder).set_state("failed", str(error), diverged=True)
+        return str(error)
+    return f"{search.space.objective.score(run.history):.4f}"
 
 
 def outcome(search: Search) -> Outcome:
@@ -172,17 +186,6 @@ def outcome(search: Search) -> Outcome:
     found = Outcome(search.folder.name, search.space, trials, finalists, _left(search, finalists))
     write_json(search.folder / "result.json", found.to_json())
     return found
-
-
-def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float] | None:
-    """Return the interval of a mean by Student's t, or None for fewer than two values."""
-    if len(values) < 2:
-        return None
-    from scipy.stats import t
-
-    half = float(t.ppf((1 + confidence) / 2, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
-    mean = statistics.fmean(values)
-    return mean - half, mean + half
 
 
 def _best(search: Search) -> list[FrozenTrial]:
@@ -215,11 +218,17 @@ def _finished(folder: Path) -> bool:
     return (folder / "recipe.toml").exists() and Run(folder).state == "finished"
 
 
+def _diverged(folder: Path) -> bool:
+    return bool(Run(folder).read("state.json", {}).get("diverged"))
+
+
 def _finalist(search: Search, trial: TrialRow) -> Finalist:
     folders = {seed: _folder(search, trial.number, seed) for seed in _seeds(search)}
     scores = {seed: search.space.objective.score(Run(folder).history) for seed, folder in folders.items() if _finished(folder)}
+    diverged = tuple(seed for seed, folder in folders.items() if _diverged(folder))
     values = list(scores.values())
-    return Finalist(trial, scores, statistics.fmean(values) if values else None, mean_interval(values))
+    found = statistics.mean_interval(values) if len(values) > 1 else None
+    return Finalist(trial, scores, fmean(values) if values else None, (found.low, found.high) if found else None, diverged)
 
 
 def _left(search: Search, finalists: Sequence[Finalist]) -> str:
@@ -230,8 +239,10 @@ def _left(search: Search, finalists: Sequence[Finalist]) -> str:
         return "trials are in hand on another machine; when they are told, the same command trains the finalists"
     if not finalists:
         return "no trial came to its end, so there is no winner"
-    if any(len(finalist.scores) < search.space.fresh_seeds for finalist in finalists):
+    if any(len(finalist.scores) + len(finalist.diverged) < search.space.fresh_seeds for finalist in finalists):
         return "the finalists are not trained yet; the same command goes on"
+    if all(finalist.diverged for finalist in finalists):
+        return "every finalist diverged on a fresh seed, so there is no winner"
     return ""
 
 

@@ -10,6 +10,7 @@ import json
 import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -103,7 +104,7 @@ class Range(Table):
         """The highest value that `step` reaches."""
         if self.step is None:
             return self.high
-        return self.low + math.floor((self.high - self.low) / self.step + 1e-9) * self.step
+        return self._after(math.floor((self.high - self.low) / self.step + 1e-9), self.step)
 
     @property
     def values(self) -> list[Scalar] | None:
@@ -112,12 +113,18 @@ class Range(Table):
         if step is None:
             return None
         count = round((self.last - self.low) / step) + 1
-        return [self.low + place * step for place in range(min(count, MOST_CELLS + 1))]
+        return [self._after(place, step) for place in range(min(count, MOST_CELLS + 1))]
 
     @property
     def edges(self) -> list[Scalar]:
         """The values to try on a recipe: both ends."""
         return [self.low, self.last]
+
+    def _after(self, steps: int, step: int | float) -> int | float:
+        """A value as a person would write it: 0.1 and three times 0.2 are 0.7, and no hair above it."""
+        if self.whole:
+            return self.low + steps * step
+        return float(Decimal(str(self.low)) + steps * Decimal(str(step)))
 
 
 def _kind(value: Any) -> str:

@@ -27,6 +27,9 @@ __all__ = ["Crew", "Event", "Job"]
 RETRIES = 3
 """How often a job whose worker died is given to another without having come further in between."""
 
+GRACE_SECONDS = 5.0
+"""In which the server ends its workers and itself, when it is asked to; then it is killed."""
+
 # Set before the server imports anything. A worker asks for the threads of its job itself; and a process that has spoken with a GPU
 # cannot be forked, so torch is to find out by other means whether there is one.
 ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1") | {
@@ -159,7 +162,11 @@ class Crew:
             for pipe in (self._server.stdin, self._server.stdout):
                 with suppress(BrokenPipeError):  # it is dead, and what was written to it was never read
                     pipe.close()  # type: ignore[union-attr]
-            self._server.wait()
+            try:
+                self._server.wait(GRACE_SECONDS)
+            except subprocess.TimeoutExpired:  # it loads or downloads, and does not listen; its workers end without it
+                self._server.kill()
+                self._server.wait()
             self._server = None
 
     def _started(self) -> subprocess.Popen[bytes]:

@@ -15,6 +15,7 @@ import selectors
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -166,8 +167,8 @@ def _live(order: dict[str, Any], loaded: Loaded, out: int, parent: int) -> None:
         code = error.exit_code
     except Exception as error:
         if not _out_of_memory(error):  # that is a death like one by the system's hand: another worker may have more luck
+            traceback.print_exc()  # a defect, and nobody else will tell where
             report("failed", reason=f"{type(error).__name__}: {error}"[:LONGEST_REASON], final=False)
-            raise
     finally:
         sys.stderr.flush()
         os._exit(code)

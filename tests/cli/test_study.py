@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from fittingroom.runs import Run
 from fittingroom.study.file import shipped
 from tests.cli.running import Done, fittingroom, snapshot
+from tests.processes import Child, until
 from tests.study.small import TEXT, write_study
 
 TINY = (
@@ -102,8 +105,17 @@ def test_verdicts(study: Path) -> None:
     shutil.rmtree("records")
     none = fittingroom("study", "verdicts", study)
     assert none.code == 0
-    assert none.out.count("not yet run") == 2
+    assert none.out.count(": not yet run\n") == 2
+    assert none.out.splitlines()[-1] == "2 claims: 2 not yet run"
     assert "nothing is recorded of it yet" in none.err
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_longest_names_fit_a_terminal(name: str) -> None:
+    for command in ("show", "verdicts"):
+        done = fittingroom("study", command, name)
+        assert done.code == 0, done.err
+        assert max(map(len, done.out.splitlines())) <= 80
 
 
 def test_a_smaller_budget_is_said_and_kept_apart(study: Path) -> None:
@@ -111,6 +123,8 @@ def test_a_smaller_budget_is_said_and_kept_apart(study: Path) -> None:
     done = fittingroom("study", "run", study, "--epochs", 1, "--seeds", 1, "--only", "plain", "--workers", 1, "--json")
     assert done.code == 0, done.err
     assert "reduced (epochs 1 of 2)" in done.err
+    again = fittingroom("study", "run", study, "--epochs", 1, "--seeds", 1, "--only", "plain")
+    assert again.err.splitlines()[-1] == "of reduced runs (epochs 1 of 2): no test of the report's own protocol"
     assert done.json["reduced"] == ["epochs 1 of 2"]
     assert snapshot(Path("runs/studies/small/records")) == before
     (record,) = Path("runs/studies/small/epochs-1/records").glob("*.json")
@@ -128,6 +142,23 @@ def test_earlier_code(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "made by an earlier state of the code: 7; they are kept" in kept.err
 
 
+def test_interrupted(own_home: Path) -> None:
+    """Whatever it does: even while it finds out how fast the models are, it says how to go on."""
+    study = write_study(own_home, "digits", text=TINY)
+    child = Child(lambda: _main("study", "run", str(study), "--workers", "1", "--device", "cpu"))
+    until(lambda: Path("runs/studies/small/.lock").exists())
+    child.send(signal.SIGINT)
+    assert child.wait(240) == 130
+    assert child.errors.splitlines()[-1].startswith("stopped; go on with the same command: fittingroom study run ")
+
+
+def _main(*arguments: str) -> None:
+    from fittingroom.cli.main import main
+
+    sys.argv = ["fittingroom", *arguments]
+    main()
+
+
 def test_two_controllers(study: Path) -> None:
     with Run(Path("runs/studies/small")).owned():
         fittingroom("study", "run", study).refused(1, "study small is being run in runs/studies/small", "wait for it")
@@ -141,6 +172,8 @@ def test_two_controllers(study: Path) -> None:
         ("study run small.toml --only plane", "study small has no run 'plane' — did you mean 'plain'?"),
         ("study run small.toml --workers 0", "'--workers'"),
         ("study run small.toml --epochs 0", "'--epochs'"),
+        ("study run small.toml --records small.toml", "small.toml is no folder; --records names the folder"),
+        ("study verdicts small.toml --records none", "no folder none; --records names the folder"),
         ("study verdicts shallow", "did you mean 'shallow-vs-deep'"),
     ],
 )

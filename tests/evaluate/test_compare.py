@@ -224,6 +224,15 @@ def test_seeds_without_any_effect_leave_the_images_to_decide(made: Maker) -> Non
     assert far.verdict == "real"
 
 
+def test_equal_differences_are_equal_but_for_rounding(made: Maker) -> None:
+    """Two seeds, and five images more each time: that they agree to the image is chance, and no proof."""
+    first, second = [0.8, 0.8005], [0.8025, 0.803]
+    assert np.ptp(np.subtract(second, first)) > 0
+    pair = compare_runs(family(made, "mlp", first) + family(made, "lenet5", second)).pairs[0]
+    assert pair.p_adjusted == pair.mcnemar[0].p_value > 0.05
+    assert pair.verdict == "undecided"
+
+
 def test_several_pairs_are_corrected_by_holm(made: Maker) -> None:
     shifts = {"mlp": [0.0] * 5, "lenet5": [0.004, 0.006, 0.003, 0.008, 0.005], "basic": [0.001, -0.004, 0.006, 0.002, 0.003]}
     everything = [run for model, gains in shifts.items() for run in family(made, model, [b + g for b, g in zip(BASE, gains, strict=True)])]
@@ -240,6 +249,18 @@ def test_recipes_of_one_model_are_told_apart_by_what_differs(made: Maker) -> Non
     many = {"optim.lr": 0.1, "train.epochs": 3, "train.batch_size": 8, "optim.name": "sgd"}
     other = compare_runs(family(made, "lenet5", [0.9]) + family(made, "lenet5", [0.8], changes=many))
     assert [one.recipe for one in other.standings] == ["lenet5 (004-lenet5-0)", "lenet5 (005-lenet5-0)"]
+
+
+def test_runs_of_one_name_in_two_folders_are_told_apart(made: Maker, tmp_path: Path) -> None:
+    changes = {"optim.lr": 0.01, "train.epochs": 3, "train.batch_size": 16, "optim.name": "sgd"}
+    found = []
+    for place, run in enumerate([made("mlp", 0, 0.9), made("mlp", 0, 0.92, changes)]):
+        folder = tmp_path / str(place) / "run"
+        folder.parent.mkdir()
+        found.append(Run(run.path.rename(folder)))
+    first, second = compare_runs(found).standings
+    assert (first.mean, second.mean) == pytest.approx((0.9, 0.92))
+    assert first.recipe != second.recipe
 
 
 def test_a_loss_is_better_when_it_is_lower(made: Maker) -> None:

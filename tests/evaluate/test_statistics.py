@@ -58,6 +58,11 @@ def test_flipping_signs_is_scipys_permutation_test(count: int) -> None:
     assert statistics.sign_flip_test(np.abs(values)) == pytest.approx(2 / 2**count)
 
 
+def test_signs_that_cancel_out() -> None:
+    """Their sum is 0, and in binary a hair beside it: nothing is less far from 0."""
+    assert statistics.sign_flip_test([0.0002, -0.0002, 0.0001, 0.0003, -0.0002, -0.0002]) == 1.0
+
+
 def test_flipping_the_signs_of_many_draws_some() -> None:
     values = generator(1).normal(0.25, 1, 60)
     drawn = statistics.sign_flip_test(values)
@@ -180,24 +185,6 @@ def test_an_interval_of_a_new_run_by_hand() -> None:
     assert statistics.image_variance(1.0, 100) > 0
 
 
-@pytest.mark.parametrize("method", ["percentile", "bca"])
-def test_the_bootstrap_is_scipys(method: Any) -> None:
-    values = generator(3).exponential(1, 40)
-    found = statistics.bootstrap_interval(values, generator(1), method=method, resamples=20_000)
-    spelling = "BCa" if method == "bca" else method
-    expected = scipy.stats.bootstrap((values,), np.mean, method=spelling, n_resamples=20_000, rng=generator(2)).confidence_interval
-    width = expected.high - expected.low
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.03 * width)
-
-
-def test_a_bootstrap_of_another_statistic_and_of_a_constant() -> None:
-    values = generator(3).normal(0, 1, 30)
-    found = statistics.bootstrap_interval(values, generator(1), statistic=lambda rows: rows.std(-1))
-    assert found.low < found.estimate < found.high
-    constant = statistics.bootstrap_interval([2.0, 2.0, 2.0], generator(1))
-    assert (constant.low, constant.estimate, constant.high) == (2, 2, 2)
-
-
 def test_the_bootstrap_over_seeds_and_images_is_that_of_a_loop() -> None:
     draw = generator(4)
     hardness = draw.random(400)
@@ -276,7 +263,7 @@ def anova(runs: list[tuple[dict[str, Any], float]], interactions: int) -> Any:
     from statsmodels.stats.anova import anova_lm
 
     table = pandas.DataFrame([{**{name: str(level) for name, level in cell.items()}, "y": value} for cell, value in runs])
-    model = " + ".join(f"C({name}, Sum)" for name in LEVELS)
+    model = " + ".join(f"C({name}, Sum)" for name in runs[0][0])
     return anova_lm(ols(f"y ~ ({model}) ** {interactions}", table).fit(), typ=2)
 
 
@@ -340,6 +327,17 @@ def test_seeds_at_some_corners_only() -> None:
     assert dict(found.component("act").means) == pytest.approx(dict(plain.component("act").means))
     assert found.mean == pytest.approx(plain.mean)
     assert found.error == pytest.approx(plain.error, rel=0.03)
+
+
+def test_two_factors_take_what_seeds_there_are() -> None:
+    """Three seeds in each of four cells are eight degrees of freedom, and there is no other error."""
+    draw, cells = generator(5), [{"act": act, "pool": pool} for act in ("tanh", "relu") for pool in ("avg", "max")]
+    runs = [(cell, 0.9 + 0.01 * (cell["act"] == "relu") + 0.003 * float(draw.normal())) for cell in cells for _ in range(3)]
+    expected = anova(runs, 2)
+    found = statistics.factorial(runs)
+    assert found.error_degrees == expected.df["Residual"] == 8
+    assert "seeds within cells" in found.error_from
+    assert [part.p_value for part in found.components] == pytest.approx(expected["PR(>F)"].iloc[:3].tolist())
 
 
 def test_noise_alone_is_rarely_called_an_effect() -> None:

@@ -39,6 +39,7 @@ def test_the_page_is_complete_and_asks_for_nothing() -> None:
         assert part in page
     for part in ("<basic>", "<undecided>", "<notice>"):
         assert part not in page, "names and sentences are escaped"
+    assert re.search(r'<td class="main">\d+\.\d\d %<small>\d+\.\d\d to \d+\.\d\d, 3 seeds</small></td>', page)
     assert "multiply-adds an image on" not in page, "a cost that is not known is not drawn"
     assert not re.search(r'(src|href)="(?!#|data:)', page)
     assert 'style="' not in page

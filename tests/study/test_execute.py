@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,8 @@ def test_what_is_done_is_skipped(study: Study, undisturbed: Path, monkeypatch: p
     assert [one.key for one in more.todo] == ["plain-seed2", "poolings-max-seed2", "bayes-seed1", "bayes-seed2"]
     reduced = execute.standing(plan(study, epochs=2), records)
     assert [one.key for one in reduced.todo] == [one.key for one in plan(study, epochs=2)[:4]], "a whole run is not a reduced one"
+    part = replace(planned[0], full=planned[0].full.updated({"train.epochs": 50}), reduced=("epochs 8 of 50",))
+    assert execute.standing([part], records).todo == (part,), "nor the other way round, though they are trained alike"
     monkeypatch.setattr(execute, "fingerprint", lambda model: "another")
     changed = execute.standing(planned, records)
     assert (len(changed.done), len(changed.earlier), len(changed.todo)) == (0, 5, 5)

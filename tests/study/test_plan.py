@@ -48,6 +48,17 @@ def test_fewer_epochs_are_marked(study: Study) -> None:
     assert not any(one.reduced for one in plan(study, epochs=2))
 
 
+def test_what_only_fewer_epochs_make_the_same_stays_apart(tmp_path: Path) -> None:
+    """Two epochs are the whole protocol of one run and a part of the other's: each needs a record of its own."""
+    longer = '[runs.longer]\nabout = "more epochs"\nset = { "train.epochs" = 6 }\n\n[runs.bayes]'
+    study = load(write_study(tmp_path, "digits", text=TEXT.replace("[runs.bayes]", longer)))
+    whole, part = (one for one in plan(study, epochs=2, seeds=1) if one.run in ("plain", "longer"))
+    assert whole.loaded.recipe == part.loaded.recipe
+    assert (whole.reduced, part.reduced) == ((), ("epochs 2 of 6",))
+    assert [one.also for one in (whole, part)] == [(("poolings", {"pooling": "average"}),), ()]
+    assert whole.key != part.key
+
+
 @pytest.mark.parametrize(("count", "seeds"), [(1, [0, 0, 0]), (4, [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3])])
 def test_fewer_and_more_seeds(study: Study, count: int, seeds: list[int]) -> None:
     assert [one.seed for one in plan(study, seeds=count)] == seeds

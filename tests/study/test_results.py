@@ -12,6 +12,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from fittingroom import experiment
 from fittingroom.experiment import Setting
 from fittingroom.runs import Run
+from fittingroom.study.code import fingerprint
 from fittingroom.study.file import METRICS, Study, load
 from fittingroom.study.plan import Planned, plan
 from fittingroom.study.results import Result, measure, read_records, read_results, write_record
@@ -94,12 +95,28 @@ def test_a_reduced_run_never_stands_for_a_whole_one(records: Path, study: Study)
     assert len(reduced.history) == 2
 
 
+def test_of_two_records_the_present_code_s_counts(records: Path, trained: dict[str, tuple[Planned, Run]], study: Study) -> None:
+    """As when a run of the study has another name now: the old file is still there, and first by name."""
+    one, run = trained["whole"]
+    write_record(records, "z-renamed", run, fingerprint("lenet5"), one.full)
+    assert read_results(records, study)[0].code == fingerprint("lenet5")
+
+
+def test_of_two_reduced_records_the_longer_counts(records: Path, trained: dict[str, tuple[Planned, Run]], study: Study) -> None:
+    (records / "plain-seed0.json").unlink()
+    short = plan(study, epochs=1)[0]
+    run = experiment.train(short.loaded, records / "run", setting=SETTING)
+    write_record(records, short.key, run, "0123456789abcdef", short.full, short.reduced)
+    assert read_results(records, study)[0].reduced == ("epochs 2 of 5",)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         lambda content: content[: len(content) // 2],
         lambda content: content.replace('"accuracy":0.', '"accuracy":1.', 1),
         lambda content: "[]",
+        lambda content: "null",
         lambda content: "",
         lambda content: "{}",
         lambda content: content.replace('"lenet5"', '"alexnet"'),

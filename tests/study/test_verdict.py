@@ -15,7 +15,7 @@ import scipy.stats
 
 from fittingroom.study.file import Study, cells, load, recipe_of, seeds_of
 from fittingroom.study.results import Result
-from fittingroom.study.verdict import VERDICTS, Verdict, judge
+from fittingroom.study.verdict import VERDICTS, Verdict, _alike, judge
 
 HEAD = """
 title = "A made-up report"
@@ -278,6 +278,18 @@ def test_an_order_of_single_runs_rests_on_images_and_on_the_spread_of_others(tmp
     assert dark.verdict == "undecided"
 
 
+def test_what_is_counted_needs_no_second_seed(tmp_path: Path) -> None:
+    def made(first: int, second: int) -> Any:
+        sizes = ({"model": {"parameters": 54_410, "multiply_adds": size}} for size in (first, second))
+        return lambda s: [result_of(s, name, 0, 0.9, environment=size) for name, size in zip(("alone", "alone-too"), sizes, strict=True)]
+
+    written = claim("shape", of={"run": "alone"}, metric="multiply_adds", relation="less", than=[{"run": "alone-too"}])
+    smaller = verdict_of(tmp_path, written, made(225_792, 2_505_024))
+    assert (smaller.verdict, smaller.measured) == ("supported", "−2,279,232")
+    assert verdict_of(tmp_path, written, made(2_505_024, 225_792)).verdict == "not supported"
+    assert verdict_of(tmp_path, written, made(225_792, 225_792)).verdict == "not supported"
+
+
 def test_models_that_no_seed_changes_are_judged_by_images(tmp_path: Path) -> None:
     close = verdict_of(tmp_path, order(), lambda s: runs_of(s, "plain", [0.9] * 3) + runs_of(s, "better", [0.9012] * 3))
     assert close.verdict == "undecided"
@@ -479,3 +491,8 @@ def _distinct(written: str) -> str:
     """Give every claim an id of its own."""
     parts = written.split("\nid = ")
     return parts[0] + "".join(f'\nid = "c{number}"\n' + part.partition("\n")[2] for number, part in enumerate(parts[1:]))
+
+
+def test_differences_that_differ_by_rounding_alone_have_no_spread() -> None:
+    assert _alike([0.5 - 0.4, 0.3 - 0.2])
+    assert not _alike([0.1, 0.1001])

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import statistics
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import create_trial
 from scipy import stats
 
 from fittingroom.report.tune_page import render
+from fittingroom.tune import finalists
 from fittingroom.tune import space as spaces
-from fittingroom.tune.finalists import Finalist, Outcome, TrialRow, mean_interval
+from fittingroom.tune.finalists import Finalist, Outcome, TrialRow
+from fittingroom.tune.search import Search
+from tests.tune.searching import SETTING, grid
 
 SPACE: dict[str, Any] = {
     "base": "lenet5",
@@ -32,21 +38,13 @@ ROWS = [
 
 
 def finalist(trial: TrialRow, *scores: float) -> Finalist:
-    return Finalist(trial, dict(enumerate(scores, 1)), statistics.fmean(scores), mean_interval(scores))
+    low, high = stats.t.interval(0.95, len(scores) - 1, loc=np.mean(scores), scale=stats.sem(scores))
+    return Finalist(trial, dict(enumerate(scores, 1)), statistics.fmean(scores), (low, high))
 
 
 def outcome(**changes: Any) -> Outcome:
     finalists = [finalist(ROWS[1], 0.88, 0.90, 0.89), finalist(ROWS[0], 0.91, 0.90, 0.92)]
     return Outcome("demo", spaces.load({**SPACE, **changes}), ROWS, finalists)
-
-
-def test_the_interval_is_student_s() -> None:
-    generator = np.random.default_rng(0)
-    for count in (2, 3, 10):
-        values = generator.normal(0.9, 0.01, count)
-        expected = stats.t.interval(0.95, count - 1, loc=values.mean(), scale=stats.sem(values))
-        assert mean_interval(values.tolist()) == pytest.approx(expected)
-    assert mean_interval([0.9]) is None
 
 
 def test_the_winner_is_the_best_on_fresh_seeds() -> None:
@@ -61,6 +59,35 @@ def test_the_winner_is_the_best_on_fresh_seeds() -> None:
     assert loss.best is ROWS[0]
     assert loss.winner is loss.finalists[0], "less is better"
     assert loss.optimism == pytest.approx(0.89 - 0.90)
+
+
+@pytest.mark.parametrize("rates", [(0.003, 1e9), (1e9, 3e9)])
+def test_a_finalist_that_diverges_cannot_win(rates: tuple[float, float], made_set: Path, tmp_path: Path) -> None:
+    """Found once, by luck, with a rate that no fresh seed survives: the others are trained all the same, and nothing is tried twice."""
+    space = grid(made_set, finalists=2, fresh_seeds=2, space={"optim.lr": list(rates), "optim.name": ["sgd"]})
+    with Search.at(tmp_path, space) as search:
+        kinds: dict[str, BaseDistribution] = {"optim.lr": CategoricalDistribution(rates), "optim.name": CategoricalDistribution(["sgd"])}
+        for number, rate in enumerate(rates):
+            params, told = {"optim.lr": rate, "optim.name": "sgd"}, {"place": search.place, "run": f"trials/{number:04d}"}
+            search.study().add_trial(create_trial(params=params, distributions=kinds, value=0.5 + rate / 1e10, user_attrs=told))
+        said: list[str] = []
+        finalists.train_finalists(search, SETTING, notify=said.append)
+        assert sum("the loss became" in line for line in said) == 2 * sum(rate > 1 for rate in rates)
+        assert len(said) == 4
+        finalists.train_finalists(search, SETTING, notify=said.append)
+        assert len(said) == 4, "it would diverge again"
+        found = finalists.outcome(search)
+    assert [one.diverged for one in found.finalists] == [(1, 2) if one.trial.params["optim.lr"] > 1 else () for one in found.finalists]
+    if found.left:
+        assert "every finalist diverged" in found.left
+        assert found.winner is None
+    else:
+        assert found.winner is not None
+        assert found.winner.trial.params["optim.lr"] == 0.003
+        values = list(found.winner.scores.values())
+        half = stats.t.ppf(0.975, 1) * np.std(values, ddof=1) / np.sqrt(2)
+        assert found.winner.interval == pytest.approx((np.mean(values) - half, np.mean(values) + half))
+    assert ("Every finalist diverged" in render(found)) == bool(found.left)
 
 
 def test_no_winner_before_all_are_trained() -> None:
@@ -81,7 +108,7 @@ def test_the_page_shows_what_was_found(objective: str) -> None:
     assert page.count("<circle") - page.count('class="seed-dot"') >= 2 * 4 - 1, "both complete trials in every chart that has them"
     assert "style=" not in page
     assert 'src="http' not in page
-    assert "looks better by" in page
+    assert "the best score looks" in page
     ids = [part.split('"')[0] for part in page.split(' id="')[1:]]
     assert len(ids) == len(set(ids))
 

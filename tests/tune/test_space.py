@@ -11,7 +11,7 @@ import pytest
 import fittingroom
 from fittingroom.errors import UsageError
 from fittingroom.tune import space as spaces
-from fittingroom.tune.space import Space
+from fittingroom.tune.space import Range, Space
 
 BASE: dict[str, Any] = {"base": "lenet5", "budget": {"trials": 3}, "space": {"optim.lr": [0.1, 0.01]}}
 
@@ -89,6 +89,14 @@ def test_a_grid_takes_a_condition_into_account() -> None:
     ]
     assert sorted(map(repr, (sorted(cell.items()) for cell in space.cells))) == sorted(map(repr, (sorted(cell.items()) for cell in naive)))
     assert of(sampler="grid").trials == 2, "a grid ends by itself, whatever the budget"
+
+
+@pytest.mark.parametrize("high", [0.7, 0.75])
+def test_the_values_of_a_range_are_as_a_person_writes_them(high: float) -> None:
+    """Added up in binary the last one would be 0.7000000000000001, above the range."""
+    values = Range(low=0.1, high=high, step=0.2)
+    assert values.values == [0.1, 0.3, 0.5, 0.7]
+    assert values.edges == [0.1, 0.7]
 
 
 def test_a_model_takes_the_place_of_another() -> None:
