@@ -217,9 +217,7 @@ class Run:
             raise explain(error, self.path) from error
         with file:
             if not _lock(file):
-                file.seek(0)
-                owner = file.read().decode(errors="replace").strip() or "another process"
-                raise RunError(f"{self.path} is in use by {owner}; wait for it, or choose another --run-dir")
+                raise RunError(f"{self.path} is in use by {_owner(file)}; wait for it, or choose another --run-dir")
             try:
                 file.truncate(0)
                 file.write(f"process {os.getpid()}".encode())
@@ -442,6 +440,16 @@ def _lock(file: IO[bytes]) -> bool:
         _unlock(file)
         time.sleep(pause := pause * 1.5 * (1 + os.getpid() % 7 / 7))  # several at once do not keep step
     return True
+
+
+def _owner(file: IO[bytes]) -> str:
+    """Who owns a locked file, by its own word; an owner signs a moment after it has the lock."""
+    for _ in range(100):
+        file.seek(0)
+        if signed := file.read().decode(errors="replace").strip():
+            return signed
+        time.sleep(0.01)
+    return "another process"
 
 
 def _flock(file: IO[bytes], *, share: bool) -> bool:
