@@ -26,7 +26,7 @@ class BuildKernels(build_ext):
 
 
 
-HEADERS = [str(NATIVE / name) for name in ("lanes.h", "avx512.h", "convolution.h", "convolution.c", "dense.h")]
+HEADERS = [str(NATIVE / name) for name in ("lanes.h", "avx512.h", "convolution.h", "convolution.c", "places.h", "dense.h")]
 
 setup(
     ext_modules=[Extension("fittingroom.native._kernels", [str(NATIVE / "kernels.c")], depends=HEADERS, optional=True)],

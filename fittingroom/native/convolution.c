@@ -10,7 +10,8 @@ static struct job prepare_convolution(const struct convolution_call *call, struc
         .kernel_height = call->kernel_height, .kernel_width = call->kernel_width, .top = call->top, .left = call->left,
         .wide_x = (int)call->wide_x, .wide_out = (int)call->wide_out, .failed = failed,
     };
-    c->pairs = level->pairs && !c->wide_out;
+    c->places = lanes == 16 && c->outputs <= MOST_OUTPUTS_OF_PLACES && (c->wide_out || c->outputs % 2 == 0);
+    c->pairs = level->pairs && !c->wide_out && !c->places;
     c->run = c->kernel_width * c->inputs;
     c->taps = c->kernel_height * c->run;
     c->run_words = c->pairs ? (c->run + 1) / 2 : c->run;
@@ -55,7 +56,7 @@ EXPORT int64_t fittingroom_convolve(const struct convolution_call *call) {
         if (call->bias) bias[o] = call->bias[o];
     }
     c.weight = weight, c.bias = bias;
-    in_parallel(&job, chosen.convolve, job.batch);
+    in_parallel(&job, c.places ? chosen.convolve_places : chosen.convolve, job.batch);
     free(weight);
     return failed;
 }
@@ -74,7 +75,7 @@ EXPORT int64_t fittingroom_convolve_back(const struct convolution_call *call) {
                 for (int64_t j = 0; j < c.run; j++) put(&c, memory, o, c.across_size, y * length + j, *weight_at(call, call->weight, o, y, j));
     }
     c.across = memory, c.partial = memory + across;
-    in_parallel(&job, chosen.convolve_back, job.blocks);
+    in_parallel(&job, c.places ? chosen.convolve_places_back : chosen.convolve_back, job.blocks);
     if (c.grad_weight) {
         chosen.combine(&job, 0, c.partial_size / chosen.lanes);
         for (int64_t o = 0; o < c.outputs; o++) {

@@ -24,6 +24,7 @@
 #define IMAGE_BLOCKS 16      /* a convolution's partial sums: at most so many blocks of images */
 #define LARGEST_KERNEL 5
 #define MOST_INPUTS 8
+#define MOST_OUTPUTS_OF_PLACES 8 /* a convolution of so few outputs leaves most lanes of a vector of channels empty */
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
@@ -67,6 +68,7 @@ struct convolution {
     float *grad_weight, *grad_bias;
     int64_t inputs, height, width, outputs, out_height, out_width, kernel_height, kernel_width, top, left;
     int wide_x, wide_out, pairs;
+    int places;                 /* whether vectors hold neighbouring places, not channels (places.h) */
     int64_t run, taps;          /* kernel width · inputs; the same · kernel height */
     int64_t padded_outputs;     /* outputs in whole vectors */
     int64_t run_words, output_words; /* how many words the numbers of a run, or of all output channels, take */
@@ -103,7 +105,7 @@ struct job {
 typedef void work(const struct job *, int64_t first, int64_t last);
 struct level {
     int lanes, pairs; /* whether it multiplies pairs of bfloat16 */
-    work *moments, *forward, *sums, *backward, *dropout, *convolve, *convolve_back, *combine, *dense, *dense_back;
+    work *moments, *forward, *sums, *backward, *dropout, *convolve, *convolve_back, *convolve_places, *convolve_places_back, *combine, *dense, *dense_back;
 };
 
 #define JOIN_(a, b) a##_##b

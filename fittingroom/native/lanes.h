@@ -551,9 +551,10 @@ static void NAME(dropout)(const struct job *job, int64_t first, int64_t last) {
 }
 
 #include "convolution.h"
+#include "places.h"
 #include "dense.h"
 
-static const struct level NAME(level) = {LANES, LANES == 16, NAME(moments), NAME(forward), NAME(sums), NAME(backward), NAME(dropout), NAME(convolve), NAME(convolve_back), NAME(combine), NAME(dense), NAME(dense_back)};
+static const struct level NAME(level) = {LANES, LANES == 16, NAME(moments), NAME(forward), NAME(sums), NAME(backward), NAME(dropout), NAME(convolve), NAME(convolve_back), NAME(convolve_places_rows), NAME(convolve_places_back), NAME(combine), NAME(dense), NAME(dense_back)};
 
 #undef F
 #undef U

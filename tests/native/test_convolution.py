@@ -43,7 +43,8 @@ def step(layer: nn.Module, x: Tensor, gradient: Tensor | None = None, autocast: 
 
 def reference(layer: Conv2d, x: Tensor, autocast: bool) -> dict[str, Tensor]:
     """The same in float64 by PyTorch, from inputs and weights rounded where the kernels multiply bfloat16."""
-    rounds = autocast and native.kernels().level == "avx512-bf16"
+    few = layer.out_channels <= 8 and layer.out_channels % 2 == 0  # these multiply float32
+    rounds = autocast and native.kernels().level == "avx512-bf16" and not few
 
     def rounded(tensor: Tensor) -> Tensor:
         return (tensor.detach().to(BF16) if rounds else tensor.detach()).double()
@@ -75,7 +76,7 @@ def compare(layer: Conv2d, x: Tensor, autocast: bool) -> None:
 @pytest.mark.parametrize("autocast", [False, True], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
 def test_agrees_with_float64(level: str, kernel: int, autocast: bool) -> None:
-    shapes = itertools.product((1, 2, 3, 6, 8), (1, 6, 16, 33), (0, (kernel - 1) // 2))
+    shapes = itertools.product((1, 2, 3, 6, 8), (1, 2, 6, 7, 16, 33), (0, (kernel - 1) // 2))
     for number, (inputs, outputs, padding) in enumerate(shapes):
         height, width, images = 5 + number % 4, 9 - number % 3, 1 + number % 3
         compare(make(inputs, outputs, kernel, padding, bias=number % 5 > 0), batch(inputs, height, width, images), autocast)
@@ -90,6 +91,10 @@ def test_agrees_with_float64(level: str, kernel: int, autocast: bool) -> None:
         (3, 64, 3, "same", 17, 18),
         (3, 9, (4, 1), (1, 0), 7, 2),
         (7, 5, 5, 0, 5, 1),
+        (1, 6, 5, 2, 45, 2),
+        (2, 8, 3, 1, 33, 18),
+        (8, 2, 4, 0, 20, 3),
+        (1, 1, 3, 1, 16, 2),
     ],
 )
 @pytest.mark.parametrize("autocast", [False, True], ids=["fp32", "bf16"])
