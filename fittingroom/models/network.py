@@ -8,8 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fittingroom import native
 from fittingroom.errors import UsageError
 from fittingroom.models.layers import initialise
+from fittingroom.native import program
 
 __all__ = ["KaimingNetwork", "Network", "features_shape", "pooled_head", "probe"]
 
@@ -34,6 +36,8 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map ``[N, channels, height, width]`` to logits ``[N, classes]``."""
+        if not torch.compiler.is_compiling() and native.active() and (fast := program.run(self, images)) is not None:
+            return fast
         logits: Tensor = self.head(self.features(images))
         return logits
 

@@ -339,6 +339,47 @@ EXPORT int64_t fittingroom_dropout(const struct call *call) {
 
 #include "convolution.c"
 
+/* ---- a whole network ------------------------------------------------------------------------------------------------------- */
+
+/* [batch, height, width] to [batch, width, height]: of what a flatten layer makes of channels-last memory, and its gradient. */
+static int64_t transpose(const struct call *call) {
+    const int64_t rows = call->height, columns = call->width, size = rows * columns;
+    for (int64_t image = 0; image < call->batch; image++)
+        for (int64_t row = 0; row < rows; row++)
+            for (int64_t column = 0; column < columns; column++) {
+                const int64_t from = image * size + row * columns + column, to = image * size + column * rows + row;
+                if (call->wide) ((float *)call->out)[to] = ((const float *)call->x)[from];
+                else ((uint16_t *)call->out)[to] = ((const uint16_t *)call->x)[from];
+            }
+    return 0;
+}
+
+/* Several calls, one after the other: their number, then for each its kind and its arguments. Returns 0, or 1 when there is no memory. */
+EXPORT int64_t fittingroom_program(const char *at) {
+    int64_t count, kind, failed = 0;
+    memcpy(&count, at, sizeof count);
+    at += sizeof count;
+    for (; count > 0 && !failed; count--) {
+        struct call call;
+        struct convolution_call convolution;
+        memcpy(&kind, at, sizeof kind);
+        at += sizeof kind;
+        if (kind < 4) memcpy(&call, at, sizeof call), at += sizeof call;
+        else memcpy(&convolution, at, sizeof convolution), at += sizeof convolution;
+        switch (kind) {
+        case 0: failed = fittingroom_forward(&call); break;
+        case 1: failed = fittingroom_backward(&call); break;
+        case 2: failed = fittingroom_dropout(&call); break;
+        case 3: failed = transpose(&call); break;
+        case 4: failed = fittingroom_convolve(&convolution); break;
+        case 5: failed = fittingroom_convolve_back(&convolution); break;
+        case 6: failed = fittingroom_dense(&convolution); break;
+        default: failed = fittingroom_dense_back(&convolution);
+        }
+    }
+    return failed;
+}
+
 /* Which source this was built from, so that a build left over from another one is not used. */
 #ifndef SOURCE
 #define SOURCE "unknown"

@@ -21,9 +21,9 @@ AFTER, BEFORE = 1, 2
 WIDE = {torch.float32: 1, torch.bfloat16: 0}
 
 # struct call of kernels.c: 14 pointers, 4 sizes, 6 switches, seed and counter, epsilon, momentum and rate.
-_pack = struct.Struct("=14Q10q2Q3d").pack
+pack = struct.Struct("=14Q10q2Q3d").pack
 # struct convolution_call: 8 pointers, 18 sizes and switches.
-_pack_convolution = struct.Struct("=8Q18q").pack
+pack_convolution = struct.Struct("=8Q18q").pack
 # Parts of one piece of memory start at multiples of this many bytes.
 _ALIGN = 64
 # Convolutions up to these sizes take 0.45 to 1.0 of PyTorch's time on one Zen 4 core, forward and back, at batches of 32 to 512, under
@@ -65,7 +65,7 @@ def tail(module: Any, x: Tensor) -> Tensor | None:
         module: a `fittingroom.models.layers.Tail`; the running statistics of its norm move, and its dropout's count of calls.
         x: ``[N, C, H, W]``; taken in channels-last memory, float32 or bfloat16, on the CPU.
     """
-    if not _readable(x) or x.dim() != 4 or not x.is_contiguous(memory_format=torch.channels_last):
+    if not readable(x) or x.dim() != 4 or not x.is_contiguous(memory_format=torch.channels_last):
         return None
     layers, training = module._modules, module.training
     activation, norm, pool, drop = map(layers.get, ("activation", "norm", "pool", "dropout"))
@@ -73,12 +73,12 @@ def tail(module: Any, x: Tensor) -> Tensor | None:
     if activation_code is None or pool_code is None or not (training or not torch.is_grad_enabled()):
         return None
     for layer in layers.values():
-        if layer is not None and (layer.training != training or _hooked(layer)):
+        if layer is not None and (layer.training != training or hooked(layer)):
             return None
     shape = x.shape
     if norm is not None and not _plain_norm(norm, shape, training):
         return None
-    if 0 in shape or (pool_code and not (_two_by_two(pool) and shape[2] > 1 and shape[3] > 1)):
+    if 0 in shape or (pool_code and not (two_by_two(pool) and shape[2] > 1 and shape[3] > 1)):
         return None
     rate, seed, counter = 0.0, 0, 0
     if drop is not None and training:
@@ -98,7 +98,7 @@ def tail(module: Any, x: Tensor) -> Tensor | None:
 
 def dropout(module: DropoutLike, x: Tensor) -> Tensor | None:
     """Dropout of a tensor of any shape; the mask follows from the layer's seed, its count of calls, and the place in memory."""
-    if module.seed is None or not _readable(x) or not x.numel():
+    if module.seed is None or not readable(x) or not x.numel():
         return None
     if x.is_contiguous():
         layout = torch.contiguous_format
@@ -118,12 +118,12 @@ def convolution(module: Any, x: Tensor) -> Tensor | None:
         module: an `nn.Conv2d`; its parameters are float32.
         x: ``[N, C, H, W]``; taken in channels-last memory, float32 or (under autocast) bfloat16, on the CPU.
     """
-    if not _readable(x) or x.dim() != 4 or not x.is_contiguous(memory_format=torch.channels_last):
+    if not readable(x) or x.dim() != 4 or not x.is_contiguous(memory_format=torch.channels_last):
         return None
     weight, bias = map(module._parameters.get, ("weight", "bias"))
-    if not _plain_convolution(module, weight, bias):
+    if not plain_convolution(module, weight, bias):
         return None
-    dtype = _dtype(x)
+    dtype = output_dtype(x)
     batch, inputs, height, width = x.shape
     outputs, weight_inputs, kernel_height, kernel_width = weight.shape
     left, right, top, bottom = module._reversed_padding_repeated_twice
@@ -148,10 +148,10 @@ def _apply_or_compute(
     return _convolve(x, weight, bias, dtype, numbers, calls)
 
 
-def _plain_convolution(module: Any, weight: Tensor | None, bias: Tensor | None) -> bool:
+def plain_convolution(module: Any, weight: Tensor | None, bias: Tensor | None) -> bool:
     """Whether the kernels compute this convolution, and faster than PyTorch does."""
     return (
-        _plain_parameters(weight, bias)
+        plain_parameters(weight, bias)
         and module.groups == 1
         and module.stride == (1, 1)
         and module.dilation == (1, 1)
@@ -170,11 +170,11 @@ def dense(module: Any, x: Tensor) -> Tensor | None:
         module: an `nn.Linear`; its parameters are float32.
         x: ``[N, inputs]``, contiguous, float32 or bfloat16, on the CPU.
     """
-    if not _readable(x) or x.dim() != 2 or not x.is_contiguous():
+    if not readable(x) or x.dim() != 2 or not x.is_contiguous():
         return None
     weight, bias = map(module._parameters.get, ("weight", "bias"))
-    dtype = _dtype(x)
-    if dtype is not torch.bfloat16 or not _plain_parameters(weight, bias) or not weight.is_contiguous():
+    dtype = output_dtype(x)
+    if dtype is not torch.bfloat16 or not plain_parameters(weight, bias) or not weight.is_contiguous():
         return None
     batch, inputs = x.shape
     outputs, weight_inputs = weight.shape
@@ -187,7 +187,7 @@ def dense(module: Any, x: Tensor) -> Tensor | None:
 _PLAIN = (nn.Parameter, Tensor)
 
 
-def _dtype(x: Tensor) -> torch.dtype | None:
+def output_dtype(x: Tensor) -> torch.dtype | None:
     """The type of a layer's output; None where the kernels or PyTorch do not go together with it."""
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
@@ -195,7 +195,7 @@ def _dtype(x: Tensor) -> torch.dtype | None:
     return torch.float32 if x.dtype is torch.float32 else None
 
 
-def _plain_parameters(weight: Tensor | None, bias: Tensor | None) -> bool:
+def plain_parameters(weight: Tensor | None, bias: Tensor | None) -> bool:
     return (
         type(weight) in _PLAIN
         and weight.dtype is torch.float32  # type: ignore[union-attr]
@@ -210,7 +210,7 @@ def _same_or_less(module: Any) -> bool:
     return left + right < width and top + bottom < height  # type: ignore[no-any-return]
 
 
-def _readable(x: Tensor) -> bool:
+def readable(x: Tensor) -> bool:
     """Whether ``x`` is a plain CPU tensor of a known type, outside of tracing and of function transforms."""
     return (
         type(x) is Tensor
@@ -221,7 +221,7 @@ def _readable(x: Tensor) -> bool:
     )
 
 
-def _hooked(layer: nn.Module) -> bool:
+def hooked(layer: nn.Module) -> bool:
     return bool(layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
 
 
@@ -240,11 +240,11 @@ def _plain_norm(norm: nn.Module, shape: torch.Size, training: bool) -> bool:
     )
 
 
-def _two_by_two(pool: Any) -> bool:
+def two_by_two(pool: Any) -> bool:
     return pool.kernel_size == 2 and pool.stride == 2 and pool.padding == 0 and not pool.ceil_mode and getattr(pool, "dilation", 1) == 1
 
 
-def _check(failed: int) -> None:
+def check(failed: int) -> None:
     if failed:
         raise MemoryError("no memory for what the native kernels keep during a call")
 
@@ -275,7 +275,7 @@ def _forward(x: Tensor, plan: Plan, norm: nn.Module | None) -> tuple[Tensor, _Ke
     out = torch.empty((batch, channels, out_height, out_width), dtype=x.dtype, memory_format=torch.channels_last, device="cpu")
     places = batch * channels * out_height * out_width if training else 0
     stats_size = 16 * channels if norm_code else 0
-    picked_size = places * (4 if wide else 2) if pool == MAX and not _output_tells(plan) else 0
+    picked_size = places * (4 if wide else 2) if pool == MAX and not output_tells(plan) else 0
     code_size = places if pool == MAX or rate else 0
     picked_from = -(-stats_size // _ALIGN) * _ALIGN
     code_from = picked_from + -(-picked_size // _ALIGN) * _ALIGN
@@ -291,15 +291,15 @@ def _forward(x: Tensor, plan: Plan, norm: nn.Module | None) -> tuple[Tensor, _Ke
         epsilon, momentum = norm.eps, norm.momentum  # type: ignore[assignment]
     threads = torch.get_num_threads()
     numbers = (batch, channels, height, width, activation, norm_code, pool, wide, training, threads, seed, counter, epsilon, momentum, rate)
-    arguments = _pack(x.data_ptr(), out.data_ptr(), code, picked, stats, gamma, beta, mean, variance, tracked, 0, 0, 0, 0, *numbers)
-    _check(native.kernels().call.fittingroom_forward(arguments))  # type: ignore[union-attr]
+    arguments = pack(x.data_ptr(), out.data_ptr(), code, picked, stats, gamma, beta, mean, variance, tracked, 0, 0, 0, 0, *numbers)
+    check(native.kernels().call.fittingroom_forward(arguments))  # type: ignore[union-attr]
     return out, _Kept(memory, stats, picked, code, numbers, shape)
 
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-def _output_tells(plan: Plan) -> bool:
+def output_tells(plan: Plan) -> bool:
     """Whether the output alone tells the slope of the activation at the chosen inputs: a ReLU (or nothing) and a pooling."""
     return plan.norm == NONE and not plan.rate and plan.activation <= RELU
 
@@ -312,7 +312,7 @@ def _backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
     grad_gamma = grad_beta = None
     if stats:
         grad_gamma, grad_beta = (torch.empty(shape[1], dtype=torch.float32, device="cpu") for _ in range(2))
-    arguments = _pack(
+    arguments = pack(
         0 if x is None else x.data_ptr(),
         0,
         code,
@@ -324,7 +324,7 @@ def _backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         0 if grad_beta is None else grad_beta.data_ptr(),
         *numbers,
     )
-    _check(native.kernels().call.fittingroom_backward(arguments))  # type: ignore[union-attr]
+    check(native.kernels().call.fittingroom_backward(arguments))  # type: ignore[union-attr]
     return grad_x, grad_gamma, grad_beta, None, None
 
 
@@ -368,7 +368,7 @@ def _convolve(
     else:
         out = torch.empty((batch, outputs, out_height, out_width), dtype=dtype, memory_format=torch.channels_last, device="cpu")
     pointers = (x.data_ptr(), out.data_ptr(), 0, 0, weight.data_ptr(), 0 if bias is None else bias.data_ptr(), 0, 0)
-    _check(getattr(native.kernels().call, calls[0])(_pack_convolution(*pointers, *numbers)))
+    check(getattr(native.kernels().call, calls[0])(pack_convolution(*pointers, *numbers)))
     return out
 
 
@@ -390,7 +390,7 @@ def _convolve_back(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         0 if grad_weight is None else grad_weight.data_ptr(),
         0 if grad_bias is None else grad_bias.data_ptr(),
     )
-    _check(getattr(native.kernels().call, calls[1])(_pack_convolution(*pointers, *numbers)))
+    check(getattr(native.kernels().call, calls[1])(pack_convolution(*pointers, *numbers)))
     return grad_x, grad_weight if wants_weight else None, grad_bias, None, None, None
 
 
@@ -427,6 +427,6 @@ _apply_dropout: Any = super(torch.autograd.Function, _Dropout).apply
 def _drop(x: Tensor, plan: Plan, layout: torch.memory_format) -> Tensor:
     out = torch.empty_like(x, memory_format=layout)
     numbers = (1, 1, 1, x.numel(), NONE, NONE, NONE, plan.wide, True, torch.get_num_threads(), plan.seed, plan.counter, 0.0, 0.0, plan.rate)
-    arguments = _pack(x.data_ptr(), out.data_ptr(), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, *numbers)
-    _check(native.kernels().call.fittingroom_dropout(arguments))  # type: ignore[union-attr]
+    arguments = pack(x.data_ptr(), out.data_ptr(), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, *numbers)
+    check(native.kernels().call.fittingroom_dropout(arguments))  # type: ignore[union-attr]
     return out

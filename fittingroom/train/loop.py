@@ -138,7 +138,8 @@ def fit(
             if recipe.optim.clip_norm or recipe.optim.clip_value:
                 clip(parameters, recipe.optim)
             optimizer.step()
-            optimizer.zero_grad()
+            for parameter in parameters:
+                parameter.grad = None
             if average is not None:
                 blend(average, model, settings.average, (epoch - 1) * steps + step)
             losses.append(loss.detach())
