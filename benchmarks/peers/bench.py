@@ -34,6 +34,7 @@ RECORD = ROOT / "records" / "bench.json"
 FEWEST = 5
 """Rounds of a benchmark that is recorded."""
 BATCHES = (32, 128)
+STAGES = ("timing", "learning", "inference")
 PEERS = {
     "ours": ["ours"],
     "limit": ["limit"],
@@ -387,7 +388,7 @@ def arguments() -> Settings:
     parser.add_argument("--seconds", type=float, default=2.2, help="that each peer trains in a round, about")
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--batches", default=",".join(map(str, BATCHES)))
-    parser.add_argument("--stages", default="timing,learning,inference")
+    parser.add_argument("--stages", default=",".join(STAGES))
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "bench")
     parser.add_argument("--share", type=float, default=1.0, help="of the images of the check that all learn equally well; for trying out")
@@ -397,6 +398,8 @@ def arguments() -> Settings:
         parser.error(f"unknown network {', '.join(sorted(unknown))}; known: {', '.join(NETWORKS)}")
     batches = tuple(map(int, given.batches.replace(",", " ").split()))
     stages = tuple(given.stages.replace(",", " ").split())
+    if unknown := set(stages) - set(STAGES):
+        parser.error(f"unknown stage {', '.join(sorted(unknown))}; known: {', '.join(STAGES)}")
     return Settings(given.rounds, given.seconds, networks, batches, stages, given.threads, given.folder.resolve(), given.share)
 
 

@@ -100,7 +100,8 @@ def fit(
     optimizer = optimiser(model, recipe.optim, recipe.defaults)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     kernels = penalised_kernels(model, recipe.optim.l2_layers) if recipe.optim.l2 else []
-    steps = len(training.sizes(settings.batch_size))
+    sizes = training.sizes(settings.batch_size)
+    steps = len(sizes)
     rate = schedule(recipe.optim, settings.epochs, steps)
     average = deepcopy(model) if settings.average else None
     stopping = Stopping()
@@ -122,9 +123,7 @@ def fit(
         began = time.perf_counter()
         seed_dropout(model, derive(recipe.seed, "dropout", epoch))
         generator = torch.Generator(device).manual_seed(derive(recipe.seed, "order", epoch))
-        losses: list[Tensor] = []
-        outputs: list[Tensor] = []
-        targets: list[Tensor] = []
+        seen = Seen(steps, sum(sizes), classes, device)
         model.train()
         for step, (images, labels) in enumerate(training.shuffled(settings.batch_size, recipe.augment, generator), 1):
             for group in optimizer.param_groups:
@@ -142,13 +141,11 @@ def fit(
                 parameter.grad = None
             if average is not None:
                 blend(average, model, settings.average, (epoch - 1) * steps + step)
-            losses.append(loss.detach())
-            outputs.append(logits.detach())
-            targets.append(labels)
+            seen.add(loss, logits, labels)
             if due(step, FINITE_EVERY, steps):
-                check_finite(losses, epoch, step)
+                check_finite(seen.losses[:step][-FINITE_EVERY:], epoch, step)
                 progress(epoch, step, steps)
-        record: dict[str, Any] = {"epoch": epoch, "train": summary(losses, outputs, targets, time.perf_counter() - began)}
+        record: dict[str, Any] = {"epoch": epoch, "train": seen.summary(sizes, time.perf_counter() - began)}
 
         judged = model if average is None else average
         # The penalty of the weights that are judged: with an average they are not those that were just trained.
@@ -158,7 +155,7 @@ def fit(
             record["train"]["penalty"] = extra
         if validation is not None:
             record["validation"] = measure(judged, validation, precision, extra)
-            check_finite([torch.tensor(record["validation"]["loss"])], epoch, steps)
+            check_finite(torch.tensor([record["validation"]["loss"]]), epoch, steps)
         record["lr"] = optimizer.param_groups[0]["lr"]
         final = epoch == settings.epochs
         if settings.stop is not None:
@@ -222,9 +219,8 @@ def blend(average: nn.Module, model: nn.Module, decay: float, step: int) -> None
     torch._foreach_lerp_(ours, theirs, weight)
 
 
-def check_finite(losses: list[Tensor], epoch: int, step: int) -> None:
-    """Raise `Diverged` if one of the latest losses is not finite."""
-    latest = torch.stack(losses[-FINITE_EVERY:])
+def check_finite(latest: Tensor, epoch: int, step: int) -> None:
+    """Raise `Diverged` if one of the latest losses, the last of them that of ``step``, is not finite."""
     wrong = (~latest.isfinite()).nonzero()
     if len(wrong):
         first = step - len(latest) + int(wrong[0]) + 1
@@ -233,13 +229,36 @@ def check_finite(losses: list[Tensor], epoch: int, step: int) -> None:
         )
 
 
-def summary(losses: list[Tensor], outputs: list[Tensor], targets: list[Tensor], seconds: float) -> dict[str, Any]:
-    """The training half of an epoch's record; every image counts once, those of the last partial batch too."""
-    sizes = torch.tensor([len(target) for target in targets], dtype=torch.float64)
-    count = int(sizes.sum())
-    correct = int((torch.cat(outputs).argmax(1) == torch.cat(targets)).sum())
-    mean = float((torch.stack(losses).double().cpu() * sizes).sum() / count)
-    return {"loss": mean, "accuracy": correct / count, "seconds": seconds, "images_per_second": count / seconds}
+class Seen:
+    """Losses, logits and labels of an epoch's steps, in memory that is there before the first: pieces kept from each step would lie
+    between what the next one needs, and its larger parts would have to go elsewhere, until the process had several times the memory.
+
+    Args:
+        steps: of the epoch; images: in all of them.
+        classes: of the logits.
+        device: of all.
+    """
+
+    def __init__(self, steps: int, images: int, classes: int, device: torch.device) -> None:
+        self.losses = torch.empty(steps, device=device)
+        self.logits = torch.empty(images, classes, device=device)
+        self.labels = torch.empty(images, dtype=torch.int64, device=device)
+        self.steps = self.images = 0
+
+    @torch.no_grad()
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Keep what was seen in a step."""
+        end = self.images + len(labels)
+        self.losses[self.steps] = loss
+        self.logits[self.images : end] = logits
+        self.labels[self.images : end] = labels
+        self.steps, self.images = self.steps + 1, end
+
+    def summary(self, sizes: list[int], seconds: float) -> dict[str, Any]:
+        """The training half of the epoch's record; every image counts once, those of the last partial batch too."""
+        correct = int((self.logits[: self.images].argmax(1) == self.labels[: self.images]).sum())
+        mean = float((self.losses.double().cpu() * torch.tensor(sizes, dtype=torch.float64)).sum() / self.images)
+        return {"loss": mean, "accuracy": correct / self.images, "seconds": seconds, "images_per_second": self.images / seconds}
 
 
 @torch.inference_mode()
