@@ -12,7 +12,7 @@ from fittingroom.evaluate.compare import COSTS, METRICS, Pair, Ranking, RecipeCo
 from fittingroom.files import write_text
 from fittingroom.report import text
 from fittingroom.report.charts import element
-from fittingroom.report.shell import policy, templates
+from fittingroom.report.shell import render_page
 from fittingroom.report.study_charts import Estimate, Point, Unit, dot_intervals, pareto_front, scatter
 
 __all__ = ["rank_chart", "render", "write_comparison"]
@@ -33,31 +33,21 @@ def write_comparison(path: Path, comparison: RecipeComparison) -> Path:
 
 def render(comparison: RecipeComparison) -> str:
     """Return the whole page, from doctype to last newline; write it as UTF-8."""
-    environment = templates()
-    style = "\n".join(environment.get_template(name).render().strip() for name in ("style.css", "study.css", "compare.css"))
-    script = environment.get_template("script.js").render().strip()
     recipes = list(dict.fromkeys(one.recipe for one in comparison.standings))
-    return (
-        environment.get_template("compare.html")
-        .render(
-            found=comparison,
-            recipes=recipes,
-            metric=comparison.metric,
-            style=Markup(style),
-            script=Markup(script),
-            policy=policy(style, script),
-            text=text,
-            headline=_headline(comparison),
-            standings=[_standing(one, comparison) for one in comparison.standings],
-            means=_means(comparison),
-            pairs=[_pair(pair) for pair in comparison.pairs],
-            differences=_differences(comparison),
-            costs=_costs(comparison),
-            ranks=None if comparison.ranking is None else rank_chart(comparison.ranking),
-            margin=_margin(comparison),
-        )
-        .rstrip()
-        + "\n"
+    return render_page(
+        "compare.html",
+        ["study.css", "compare.css"],
+        found=comparison,
+        recipes=recipes,
+        metric=comparison.metric,
+        headline=_headline(comparison),
+        standings=[_standing(one, comparison) for one in comparison.standings],
+        means=_means(comparison),
+        pairs=[_pair(pair) for pair in comparison.pairs],
+        differences=_differences(comparison),
+        costs=_costs(comparison),
+        ranks=None if comparison.ranking is None else rank_chart(comparison.ranking),
+        margin=_margin(comparison),
     )
 
 

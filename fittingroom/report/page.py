@@ -6,16 +6,12 @@ just these (by their hashes) and nothing else. It is complete without its script
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
@@ -23,6 +19,7 @@ from fittingroom.evaluate import CurveMeasures, Evaluation
 from fittingroom.evaluate.curves import curve
 from fittingroom.report import charts, text
 from fittingroom.report.pictures import data_uri
+from fittingroom.report.shell import render_page
 
 __all__ = ["Picture", "RunView", "render"]
 
@@ -127,21 +124,10 @@ class _Fact:
 
 def render(run: RunView) -> str:
     """Return the whole page, from doctype to last newline; write it as UTF-8."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style = environment.get_template("style.css").render().strip()
-    script = environment.get_template("script.js").render().strip()
-    return environment.get_template("report.html").render(
+    return render_page(
+        "report.html",
+        scripts=["script.js"],
         run=run,
-        text=text,
-        style=Markup(style),
-        script=Markup(script),
-        policy=_policy(style, script),
         headline=_headline(run),
         summary=_summary(run),
         facts=_facts(run),
@@ -153,14 +139,7 @@ def render(run: RunView) -> str:
         recipe=_recipe(run),
         environment=_environment(run.environment),
         seal=_seal(run),
-    ).rstrip() + "\n"
-
-
-def _policy(style: str, script: str) -> str:
-    def source(content: str) -> str:
-        return "'sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode() + "'"
-
-    return f"default-src 'none'; style-src {source(style)}; script-src {source(script)}; img-src data:; base-uri 'none'; form-action 'none'"
+    )
 
 
 def _headline(run: RunView) -> dict[str, Any]:

@@ -1,14 +1,37 @@
-"""What all pages share: the templates, and the policy that lets a page use its own style and script and nothing else."""
+"""What all pages share: one shell around them, the light switch, and the policy that lets a page use its own style and script alone."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
-__all__ = ["policy", "templates"]
+from fittingroom.report import text
+
+__all__ = ["policy", "render_page", "templates"]
+
+
+def render_page(template: str, styles: Sequence[str] = (), scripts: Sequence[str] = (), **values: Any) -> str:
+    """Return a whole page, from doctype to last newline, with style and script inside; write it as UTF-8.
+
+    Args:
+        template: its file, which extends ``shell.html``.
+        styles: style sheets beside the one of every page.
+        scripts: scripts beside the light switch.
+        values: what the template shows; `text` is there too.
+    """
+    environment = templates()
+    style, script = (
+        "\n".join(environment.get_template(name).render().strip() for name in names)
+        for names in (("style.css", *styles), ("light.js", *scripts))
+    )
+    shown = {"style": Markup(style), "script": Markup(script), "policy": policy(style, script), "text": text, **values}
+    return environment.get_template(template).render(shown).rstrip() + "\n"
 
 
 def templates() -> Environment:

@@ -21,12 +21,12 @@ from fittingroom.evaluate.curves import curve
 from fittingroom.evaluate.metrics import class_scores
 from fittingroom.files import write_text
 from fittingroom.report import charts, study_charts, text
-from fittingroom.report.shell import policy, templates
+from fittingroom.report.shell import render_page
 from fittingroom.report.study_charts import Bundle, Claimed, Limits, Point
 from fittingroom.report.study_evidence import evidence
 from fittingroom.report.study_factors import factor_sections
 from fittingroom.report.study_runs import Variation, cell_words, gather, named_by, selected, selection_labels
-from fittingroom.study.file import Claim, Consistency, Count, Number, Order, Shape, Study, metric_words, parse_claimed, selections_of
+from fittingroom.study.file import Claim, Number, Study, claimed_words, metric_words, parse_claimed, selections_of
 from fittingroom.study.plan import plan
 from fittingroom.study.results import Result
 from fittingroom.study.verdict import Verdict
@@ -84,38 +84,29 @@ def write_study_report(study: Study, results: Sequence[Result], verdicts: Sequen
 
 def render(view: StudyView) -> str:
     """Return the whole page, from doctype to last newline; write it as UTF-8."""
-    environment = templates()
-    style = "\n".join(environment.get_template(name).render().strip() for name in ("style.css", "study.css"))
-    script = environment.get_template("study.js").render().strip()
     variations, progress = gather(view.study, view.results), _progress(view)
-    return (
-        environment.get_template("study.html")
-        .render(
-            name=view.name,
-            study=view.study,
-            text=text,
-            sign=study_charts.sign,
-            style=Markup(style),
-            script=Markup(script),
-            policy=policy(style, script),
-            state=_state(progress),
-            headline=_headline(view),
-            groups=_groups(view.verdicts),
-            summary=_summary(view, variations, progress),
-            facts=_facts(variations, progress),
-            notices=_notices(view, variations, progress),
-            claims=_claims(view, variations),
-            runs=_runs(variations),
-            curves=_curves(view, variations),
-            factors=factor_sections(view.study, variations),
-            cost=_cost(variations),
-            timing_note=_timing_note(view.results),
-            confusion=_confusion(view, variations),
-            environment=_environments(view.results),
-            codes=sorted(_codes(view.results).items()),
-        )
-        .rstrip()
-        + "\n"
+    return render_page(
+        "study.html",
+        ["study.css"],
+        ["study.js"],
+        name=view.name,
+        study=view.study,
+        sign=study_charts.sign,
+        state=_state(progress),
+        headline=_headline(view),
+        groups=_groups(view.verdicts),
+        summary=_summary(view, variations, progress),
+        facts=_facts(variations, progress),
+        notices=_notices(view, variations, progress),
+        claims=_claims(view, variations),
+        runs=_runs(variations),
+        curves=_curves(view, variations),
+        factors=factor_sections(view.study, variations),
+        cost=_cost(variations),
+        timing_note=_timing_note(view.results),
+        confusion=_confusion(view, variations),
+        environment=_environments(view.results),
+        codes=sorted(_codes(view.results).items()),
     )
 
 
@@ -271,18 +262,8 @@ def _claim(study: Study, variations: Sequence[Variation], number: int, verdict: 
 
 def _claimed(study: Study, claim: Claim) -> str:
     """Return what the report says, in the few words that a cell has room for."""
-    names = selection_labels(study, selections_of(claim))
-    if isinstance(claim, Number | Count):
-        return claim.claimed
-    others = " and ".join(names[1:]) if len(names) <= 3 else f"each of {len(names) - 1} others"
-    if isinstance(claim, Order):
-        return f"{names[0]} {claim.relation} {others}"
-    if isinstance(claim, Shape):
-        words = {"less": "less than", "greater": "more than", "between": "between"}[claim.relation]
-        return f"{words} {others or ' and '.join(f'{item:g}' for item in claim.claimed)}"
-    if isinstance(claim, Consistency):
-        return "; ".join([*claim.accuracy, *claim.states]) or "its own table"
-    return "—"
+    first, *rest = selection_labels(study, selections_of(claim)) or [""]
+    return claimed_words(claim, first, " and ".join(rest) if len(rest) <= 2 else f"each of {len(rest)} others") or "—"
 
 
 def _ranked(variations: Sequence[Variation]) -> list[Variation]:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from fittingroom.files import write_text
 from fittingroom.report import text
 from fittingroom.report.charts import element, nice_ticks
-from fittingroom.report.shell import policy, templates
+from fittingroom.report.shell import render_page
 from fittingroom.report.study_charts import Estimate, dot_intervals
 from fittingroom.tune.finalists import Outcome, TrialRow
 
@@ -36,15 +36,10 @@ def write_tune_report(found: Outcome, path: Path) -> Path:
 
 def render(found: Outcome) -> str:
     """Return the whole page, from doctype to last newline; write it as UTF-8."""
-    environment = templates()
-    style = "\n".join(environment.get_template(name).render().strip() for name in ("style.css", "study.css"))
-    script = environment.get_template("script.js").render().strip()
-    page = environment.get_template("tune.html").render(
+    return render_page(
+        "tune.html",
+        ["study.css"],
         found=found,
-        text=text,
-        style=Markup(style),
-        script=Markup(script),
-        policy=policy(style, script),
         headline=_headline(found),
         summary=_summary(found),
         luck=_luck(found),
@@ -55,7 +50,6 @@ def render(found: Outcome) -> str:
         score=lambda value: _score(found, value),
         ends=lambda interval: _ends(found, interval),
     )
-    return page.rstrip() + "\n"
 
 
 def _accuracy(found: Outcome) -> bool:

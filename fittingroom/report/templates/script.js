@@ -1,18 +1,5 @@
-"use strict";
 (function () {
-  var root = document.documentElement;
-
-  // The light switch: what the reader chose is kept where the browser allows it.
-  var light = document.getElementById("light");
-  var remember = function (theme) { try { localStorage.setItem("fittingroom-theme", theme); } catch (error) { /* private mode */ } };
-  try { var kept = localStorage.getItem("fittingroom-theme"); if (kept === "dark" || kept === "light") root.dataset.theme = kept; } catch (error) { /* private mode */ }
-  light.hidden = false;
-  light.addEventListener("click", function () {
-    var dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = dark ? "light" : "dark";
-    remember(root.dataset.theme);
-  });
-
+  "use strict";
   // Read-outs of the curves: the epoch under the pointer, or chosen with the arrow keys.
   document.querySelectorAll("svg.lines[data-series]").forEach(function (chart) {
     var series = chart.dataset.series.split(";").map(function (part) {
