@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from fittingroom import experiment, models, recipe, runs
+from fittingroom.cluster import AnyCrew
 from fittingroom.errors import RunError, UsageError, nearest
 from fittingroom.evaluate import Evaluation
-from fittingroom.evaluate.compare import Comparison, RecipeComparison, compare_runs, compare_two
+from fittingroom.evaluate.compare import Comparison, RecipeComparison, compare_runs, compare_two, recipe_names
 from fittingroom.experiment import Setting
 from fittingroom.recipe import Loaded
 from fittingroom.runs import Run
+from fittingroom.workers import Event, Job
 
-__all__ = ["compare", "compare_recipes", "evaluate", "load_run", "train"]
+__all__ = ["compare", "compare_recipes", "evaluate", "load_run", "names_of", "train", "train_with"]
 
 
 def train(
@@ -108,6 +112,54 @@ def compare_recipes(
         if one.recipe.hash not in known:
             raise RunError(f"{one.recipe.model.name} with seed {one.recipe.seed} was not trained in {folder}, so nothing is compared")
     return compare_runs([known[one.recipe.hash] for one in planned], split, metric, margin)
+
+
+def names_of(*what: Run | str | Path, runs_dir: str | Path = "runs") -> dict[str, str]:
+    """Return what `compare_recipes` calls the recipes that these words stand for, by `Recipe.family`."""
+    return recipe_names(one.recipe for name in what for one in _meant(name, Path(runs_dir)))
+
+
+def train_with(
+    crew: AnyCrew,
+    missing: Sequence[Loaded],
+    runs_dir: str | Path = "runs",
+    *,
+    threads: int = 1,
+    watch: Callable[[Event], object] = lambda event: None,
+) -> list[Run]:
+    """Train recipes side by side into ``runs_dir``, on workers of this machine or on a cluster; return their runs.
+
+    >>> from fittingroom.cluster import RayCrew  # doctest: +SKIP
+    >>> with RayCrew("head:6379") as crew:  # doctest: +SKIP
+    ...     runs = fittingroom.api.train_with(crew, [fittingroom.recipe.load("lenet5", {"seed": seed}) for seed in range(5)])
+
+    Args:
+        crew: who trains.
+        missing: the recipes.
+        runs_dir: the folder of all runs.
+        threads: of each run.
+        watch: called with everything that happens.
+
+    Raises:
+        RunError: one of them failed; those that did not are there.
+    """
+    trained = [runs.create_new(Path(runs_dir), loaded, datetime.now()) for loaded in missing]
+    for run, loaded in zip(trained, missing, strict=True):
+        crew.add(Job(run.name, loaded, run.path, threads))
+    failed: dict[str, str] = {}
+    try:
+        for event in crew.events():
+            if event.kind == "failed":
+                failed[event.job.key] = str(event.values["reason"])
+            watch(event)
+    finally:
+        for run in trained:
+            if run.state == "created":  # it never began: nothing is left, as where it is trained alone
+                shutil.rmtree(run.path, ignore_errors=True)
+    if failed:
+        name, reason = next(iter(failed.items()))
+        raise RunError(f"{len(failed)} of {len(missing)} runs failed; {name}: {reason}")
+    return trained
 
 
 def _meant(what: Run | str | Path, folder: Path) -> list[Run | Loaded]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from fittingroom.recipe import Loaded, Recipe
 from fittingroom.runs import Predictions, Run
 from fittingroom.seeds import derive
 from fittingroom.train import checkpoint
-from fittingroom.train.loop import fit, kept_weights, predict
+from fittingroom.train.loop import Epoch, Progress, fit, kept_weights, predict
 from fittingroom.train.precision import Precision, choose_device, choose_precision, settle
 from fittingroom.train.stopping import check_monitored
 
@@ -36,6 +36,7 @@ __all__ = [
     "Prepared",
     "Setting",
     "Stopped",
+    "Team",
     "evaluate",
     "judged",
     "load_model",
@@ -52,6 +53,27 @@ CLASSICAL_SAMPLE = 5_000
 
 class Stopped(Exception):
     """Raised by a callback of `Setting` to stop a run in good order, to go on another time; the message says why."""
+
+
+class Team(Protocol):
+    """Several workers that train one network together, in the place of the loop."""
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """What ``environment.json`` says of them."""
+
+    def fit(
+        self,
+        model: nn.Module,
+        training: Resident,
+        validation: Resident | None,
+        recipe: Recipe,
+        classes: int,
+        precision: Precision,
+        resume: checkpoint.Checkpoint | None,
+        progress: Progress,
+    ) -> Iterator[Epoch]:
+        """Do as `fittingroom.train.loop.fit` does."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +93,7 @@ class Setting:
         downloaded: called, while data are fetched, with the bytes that are there and the bytes of the whole set.
         checkpoint_seconds: a checkpoint is written after an epoch, but no more often than this: a crash then costs an epoch or
             these seconds, whichever is more, and short epochs do not wait for the disk.
+        team: workers that train a network together; None trains it in this process.
     """
 
     data_dir: Path | None = None
@@ -84,6 +107,7 @@ class Setting:
     begun: Callable[[Path], None] = lambda path: None
     downloaded: Callable[[int, int], None] = lambda there, expected: None
     checkpoint_seconds: float = 2.0
+    team: Team | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +201,7 @@ def train(loaded: Loaded, run_dir: Path | None = None, runs_dir: Path = Path("ru
     run = runs.create_new(runs_dir, loaded, datetime.now()) if run_dir is None else runs.create(run_dir, loaded)
     setting.begun(run.path)
     with run.owned():
-        run.write_json("environment.json", _environment(recipe, prepared, machine))
+        run.write_json("environment.json", _environment(recipe, prepared, machine, setting.team))
         _carry_out(run, recipe, prepared, model, machine, setting, None)
     return run
 
@@ -202,7 +226,7 @@ def resume(run: Run, setting: Setting | None = None) -> Run:
             setting = _with_threads(setting, recorded["threads"])
         machine = Machine.choose(recipe, setting)
         prepared = prepare(recipe, setting)
-        now = _environment(recipe, prepared, machine)
+        now = _environment(recipe, prepared, machine, setting.team)
         if recorded:
             _same_data(run, recorded, prepared)
             _tell_differences(recorded, now, setting.notify)
@@ -379,7 +403,8 @@ def _train_network(
     board = _TensorBoard(run.path / "tensorboard", newest.epoch if newest else 0) if setting.tensorboard else None
     written = time.monotonic()
     classes = len(prepared.data.classes)
-    for epoch in fit(model, training, validation, recipe, classes, machine.precision, newest, setting.progress):
+    loop = fit if setting.team is None else setting.team.fit
+    for epoch in loop(model, training, validation, recipe, classes, machine.precision, newest, setting.progress):
         # The line comes before the checkpoint: killed between the two, a resumed run drops the line and repeats the epoch.
         run.append_epoch(epoch.record)
         if epoch.final or time.monotonic() - written >= setting.checkpoint_seconds:
@@ -469,7 +494,7 @@ def _opening(reason: str) -> dict[str, str]:
     return {"time": datetime.now(UTC).isoformat(timespec="seconds"), "reason": reason}
 
 
-def _environment(recipe: Recipe, prepared: Prepared, machine: Machine) -> dict[str, Any]:
+def _environment(recipe: Recipe, prepared: Prepared, machine: Machine, team: Team | None) -> dict[str, Any]:
     description = models.describe(
         recipe.model.name,
         input_shape=prepared.data.input_shape,
@@ -482,6 +507,7 @@ def _environment(recipe: Recipe, prepared: Prepared, machine: Machine) -> dict[s
         **({"gpu": torch.cuda.get_device_name(machine.device)} if machine.device.type == "cuda" else {}),
         "precision": {"name": machine.precision.name, "reason": machine.precision.reason},
         "kernels": native.description(),
+        **({"workers": team.description} if team is not None else {}),
         "model": {
             "parameters": description.parameters,
             "multiply_adds": description.multiply_adds,
@@ -516,7 +542,7 @@ def _same_data(run: Run, recorded: dict[str, Any], prepared: Prepared) -> None:
 
 def _tell_differences(recorded: dict[str, Any], now: dict[str, Any], notify: Callable[[str], None]) -> None:
     """Say where a run goes on under other conditions than it began under: its last bits may then differ."""
-    keys = ("processor", "threads", "device", "gpu", "precision", "kernels")
+    keys = ("processor", "threads", "device", "gpu", "precision", "kernels", "workers")
     changed = [f"{key} {recorded.get(key)} → {now.get(key)}" for key in keys if recorded.get(key) != now.get(key)]
     if recorded.get("packages", {}).get("torch") != now["packages"]["torch"]:
         changed.append(f"torch {recorded.get('packages', {}).get('torch')} → {now['packages']['torch']}")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import fittingroom
 from fittingroom import Recipe, runs
-from fittingroom.api import compare_recipes
+from fittingroom.api import compare_recipes, names_of
 from fittingroom.errors import RunError, UsageError
+from fittingroom.evaluate.compare import recipe_names
 from fittingroom.experiment import Setting
 from fittingroom.runs import Run
 
@@ -39,6 +41,25 @@ def test_what_was_not_trained_is_not_compared(trained: tuple[Run, Run]) -> None:
     first, second = trained
     with pytest.raises(RunError, match=r"mlp with seed 2 was not trained in .*, so nothing is compared"):
         compare_recipes(first, second, seeds=3, runs_dir=first.path.parent, train_all=lambda missing: None)
+
+
+def test_names_tell_recipes_apart_and_not_data_sets(trained: tuple[Run, Run]) -> None:
+    first, _ = trained
+    changes: dict[str, dict[str, Any]] = {
+        "narrow": {"model": {"name": "mlp", "hidden": [4]}},
+        "narrow, digits": {"model": {"name": "mlp", "hidden": [4]}, "data.name": "digits"},
+        "wide": {"model": {"name": "mlp", "hidden": [32]}},
+        "bayes": {"model": {"name": "gaussian-nb"}},
+    }
+    recipes = {name: first.recipe.updated(values) for name, values in changes.items()}
+    names = recipe_names([*recipes.values(), recipes["wide"].updated({"seed": 7})])
+    assert {name: names[recipe.family] for name, recipe in recipes.items()} == {
+        "narrow": "mlp (model.hidden=[4])",
+        "narrow, digits": "mlp (model.hidden=[4])",
+        "wide": "mlp (model.hidden=[32])",
+        "bayes": "gaussian-nb",
+    }
+    assert names_of(first, "gaussian-nb")[first.recipe.family] == "mlp"
 
 
 def test_a_recipe_in_every_form_trains_to_the_same_bits(trained: tuple[Run, Run], tmp_path: Path) -> None:

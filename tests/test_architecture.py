@@ -32,6 +32,7 @@ ROOMS = (
     ("audit",),
     ("experiment",),
     ("workers",),
+    ("cluster",),
     ("tune",),
     ("study",),
     ("report", "ship"),

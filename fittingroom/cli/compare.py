@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fittingroom.cli.engine import Address, Engine, check_engine, open_crew
 from fittingroom.cli.options import DataDir, Device, Json, Quiet, RunsDir, Threads
 from fittingroom.cli.output import note, notices, print_json, print_line, print_table, watched
 
 if TYPE_CHECKING:
+    from fittingroom.cluster import AnyCrew
     from fittingroom.evaluate.compare import RecipeComparison
     from fittingroom.experiment import Setting
     from fittingroom.recipe import Loaded
+    from fittingroom.workers import Event
 
 __all__ = ["compare"]
 
@@ -45,6 +48,8 @@ def compare(
     data_dir: DataDir = None,
     device: Device = "auto",
     threads: Threads = None,
+    engine: Engine = "local",
+    address: Address = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -53,9 +58,19 @@ def compare(
     from fittingroom.evaluate.compare import METRICS
     from fittingroom.experiment import Setting
 
+    check_engine(engine, address)
     if margin is not None and metric in METRICS and METRICS[metric].unit == "share":
         margin /= 100  # points
     setting = Setting(data_dir=data_dir, device=device, threads=threads, notify=notices())
+
+    def train_all(missing: Sequence[Loaded]) -> None:
+        names = api.names_of(*what, runs_dir=runs_dir)
+        if engine == "local":
+            _train(missing, names, runs_dir, setting, quiet)
+            return
+        with open_crew(engine, address, None, data_dir, device) as crew:
+            _train_with(crew, missing, names, runs_dir, threads or 1, quiet)
+
     found = api.compare_recipes(
         *what,
         split=split,
@@ -63,7 +78,7 @@ def compare(
         margin=margin,
         seeds=seeds,
         runs_dir=runs_dir,
-        train_all=lambda missing: _train(missing, runs_dir, setting, quiet),
+        train_all=train_all,
     )
     if html is not None:
         from fittingroom.report.compare_page import write_comparison
@@ -76,18 +91,40 @@ def compare(
     _print(found)
 
 
-def _train(missing: Sequence[Loaded], runs_dir: Path, setting: Setting, quiet: bool) -> None:
-    """Train the missing runs, one after the other."""
+def _train(missing: Sequence[Loaded], names: Mapping[str, str], runs_dir: Path, setting: Setting, quiet: bool) -> None:
+    """Train the missing runs, one after the other; ``names`` are those of their recipes, by family."""
     from dataclasses import replace
 
     from fittingroom import experiment
 
     for number, loaded in enumerate(missing, 1):
         recipe = loaded.recipe
-        note(f"training {recipe.model.name}, seed {recipe.seed} ({number} of {len(missing)})")
+        note(f"training {names[recipe.family]}, seed {recipe.seed} ({number} of {len(missing)})")
         with watched(recipe, quiet) as watch:
             watching = replace(setting, progress=watch.progress, epoch_done=watch.epoch_done, begun=watch.begun, downloaded=watch.download)
             experiment.train(loaded, None, runs_dir, watching)
+
+
+def _train_with(
+    crew: AnyCrew, missing: Sequence[Loaded], names: Mapping[str, str], runs_dir: Path, threads: int, quiet: bool
+) -> None:
+    """Train the missing runs side by side, and say which are trained."""
+    from fittingroom import api
+
+    trained = 0
+
+    def watch(event: Event) -> None:
+        nonlocal trained
+        recipe = event.job.loaded.recipe
+        name = f"{names[recipe.family]}, seed {recipe.seed}"
+        if event.kind == "done":
+            trained += 1
+            if not quiet:
+                note(f"trained {name} ({trained} of {len(missing)})")
+        elif event.kind in ("died", "failed"):
+            note(f"{name}: {event.values['reason']}")
+
+    api.train_with(crew, missing, runs_dir, threads=threads, watch=watch)
 
 
 def _print(found: RecipeComparison) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,8 @@ from fittingroom.cli.output import accuracy_line, note, notices, print_json, pri
 from fittingroom.errors import UsageError
 
 if TYPE_CHECKING:
-    from fittingroom.recipe import Loaded
+    from fittingroom.experiment import Team
+    from fittingroom.recipe import Loaded, Recipe
     from fittingroom.runs import Run
 
 __all__ = ["train"]
@@ -33,6 +35,11 @@ Changes = Annotated[
 RunDir = Annotated[
     Path | None, typer.Option("--run-dir", help="The run folder; the default is a new one in --runs-dir.", show_default=False)
 ]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Share each batch among this many workers, by Ray Train.")]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", metavar="HOST:PORT", help="The Ray cluster of the workers; the default is this machine.", show_default=False),
+]
 
 
 def train(
@@ -48,6 +55,8 @@ def train(
     data_dir: DataDir = None,
     device: Device = "auto",
     threads: Threads = None,
+    workers: Workers = 1,
+    address: Address = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard event files too.")] = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -72,7 +81,7 @@ def train(
     else:
         stopped = runs.find(str(resume), runs_dir)
         recipe, carry_out = stopped.recipe, partial(experiment.resume, stopped)
-    with watched(recipe, quiet) as watch:
+    with _team(recipe, workers, address, threads, device) as team, watched(recipe, quiet) as watch:
         run = carry_out(
             setting=experiment.Setting(
                 data_dir=data_dir,
@@ -84,6 +93,7 @@ def train(
                 epoch_done=watch.epoch_done,
                 begun=watch.begun,
                 downloaded=watch.download,
+                team=team,
             )
         )
     _finished(run, as_json)
@@ -97,6 +107,18 @@ def _load(what: str, overrides: list[str]) -> Loaded:
     if what in CATALOG or Path(what).is_dir() or Path(what).suffix in (".csv", ".npz"):
         raise UsageError(f"{what} is data, and what comes first is a model or a recipe: fittingroom train compact --data {what}")
     return recipe.load(what, overrides)
+
+
+def _team(recipe: Recipe, workers: int, address: str | None, threads: int | None, device: str) -> AbstractContextManager[Team | None]:
+    """The workers that train together; None where this process trains alone."""
+    if workers == 1:
+        if address is not None:
+            raise UsageError("--address is where workers that share a batch run: say how many, --workers 2 or more")
+        return nullcontext()
+    from fittingroom.cluster import team
+
+    team.check(recipe, workers)
+    return team.Team(workers, address, threads, device, notices())
 
 
 def _show(loaded: Loaded, as_json: bool) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fittingroom.cli.engine import Address, Engine, check_engine, open_crew
 from fittingroom.cli.options import DataDir, Device, Json, Quiet, RunsDir, Threads
 from fittingroom.cli.output import note, print_json, print_line, print_table, written
 from fittingroom.errors import ExtraMissing, FittingRoomError, UsageError
 
 if TYPE_CHECKING:
+    from fittingroom.cluster import AnyCrew
     from fittingroom.tune.finalists import Outcome
     from fittingroom.tune.search import Search
     from fittingroom.tune.space import Objective
@@ -36,10 +39,15 @@ Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the base recipe: --set train.epochs=5.", show_default=False)
 ]
 
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, max=1024, help="Trials side by side; default: 1, on a cluster one a core.", show_default=False),
+]
+
 
 def tune(
     space: What,
-    workers: Annotated[int, typer.Option("--workers", min=1, max=1024, help="Processes that train side by side.")] = 1,
+    workers: Workers = None,
     name: Name = None,
     trials: Trials = None,
     minutes: Minutes = None,
@@ -49,6 +57,8 @@ def tune(
     data_dir: DataDir = None,
     device: Device = "auto",
     threads: Threads = None,
+    engine: Engine = "local",
+    address: Address = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -56,6 +66,7 @@ def tune(
     from fittingroom import recipe
     from fittingroom.tune import space as spaces
 
+    check_engine(engine, address)
     budget = {key: value for key, value in (("trials", trials), ("minutes", minutes)) if value is not None}
     searched = spaces.load(space, dict(map(recipe.parse_override, changes or [])), budget)
     folder = runs_dir / "tune" / _name(name or Path(space).stem)
@@ -66,18 +77,23 @@ def tune(
     from fittingroom.tune.search import Search
     from fittingroom.tune.worker import Order
 
-    with Search.at(folder, searched, storage) as search:
+    with ExitStack() as stack:
+        crew = open_crew(engine, address, workers, data_dir, device) if engine != "local" else None
+        if crew is not None:
+            stack.enter_context(crew)
+        search = stack.enter_context(Search.at(folder, searched, storage))
+        places = crew.workers if crew else workers or 1
         order = Order(
             folder=folder,
             space=searched,
             url=storage,
-            deadline=_deadline(search, workers),
+            deadline=_deadline(search, places),
             data_dir=data_dir,
             device=device,
-            threads=threads or (1 if workers > 1 else None),
+            threads=threads or (1 if crew or places > 1 else None),
         )
         try:
-            _work(order, workers, (lambda line: None) if quiet else note)
+            _work(order, search, places, crew, (lambda line: None) if quiet else note)
         except KeyboardInterrupt:
             note("stopped; go on with the same command")
             raise
@@ -103,10 +119,12 @@ def _deadline(search: Search, workers: int) -> float | None:
     return None if minutes is None else time.time() + 60 * minutes - search.seconds / workers
 
 
-def _work(order: Order, workers: int, notify: Callable[[str], None]) -> None:
-    from fittingroom.tune import worker
+def _work(order: Order, search: Search, workers: int, crew: AnyCrew | None, notify: Callable[[str], None]) -> None:
+    from fittingroom.tune import together, worker
 
-    if workers == 1:
+    if crew is not None:
+        together.carry_out_with(search, crew, order.threads or 1, order.deadline, notify)
+    elif workers == 1:
         worker.carry_out(order, notify=notify)
     else:
         worker.start(order, workers, notify)

@@ -39,6 +39,7 @@ __all__ = [
     "compare_predictions",
     "compare_runs",
     "compare_two",
+    "recipe_names",
     "write_difference",
     "write_mean",
     "write_p",
@@ -384,27 +385,44 @@ def _contenders(runs: Sequence[_Measured]) -> Contenders:
     """The runs by recipe, data set and seed. A recipe on another data set is the same recipe."""
     groups: dict[str, list[_Measured]] = {}
     for run in runs:
-        values = run.recipe.values
-        values = {**values, "seed": None, "data": {**values["data"], "name": None}}
-        groups.setdefault(json.dumps(values, sort_keys=True), []).append(run)
-    names = _names([group[0] for group in groups.values()])
+        groups.setdefault(_group(run.recipe), []).append(run)
+    firsts = [group[0] for group in groups.values()]
+    names = _names([run.recipe for run in firsts], [run.name for run in firsts])
     return {name: {(run.checksum, run.recipe.seed): run for run in group} for name, group in zip(names, groups.values(), strict=True)}
 
 
-def _names(firsts: Sequence[_Measured]) -> list[str]:
+def recipe_names(recipes: Iterable[Recipe]) -> dict[str, str]:
+    """Return the names by which a comparison tells recipes apart, by `Recipe.family`; a recipe has one name on every data set."""
+    listed = list(recipes)
+    firsts = {_group(one): one for one in listed[::-1]}
+    names = dict(zip(firsts, _names(list(firsts.values()), [one.hash[:8] for one in firsts.values()]), strict=True))
+    return {one.family: names[_group(one)] for one in listed}
+
+
+def _meaning(recipe: Recipe) -> dict[str, Any]:
+    """The values that make a recipe another one: all but the seed and the data set."""
+    values = recipe.values
+    return {**values, "seed": None, "data": {**values["data"], "name": None}}
+
+
+def _group(recipe: Recipe) -> str:
+    return json.dumps(_meaning(recipe), sort_keys=True)
+
+
+def _names(recipes: Sequence[Recipe], otherwise: Sequence[str]) -> list[str]:
     """Short names that tell recipes apart: the model, and the values in which those of the same model differ.
 
-    Where these are too many to name, the first run of a recipe stands for it; with the recipe's digits where another has that name too.
+    Where these are too many to name, what stands in `otherwise` does; with the recipe's digits where another has that name too.
     """
-    flat = [_flat({**run.recipe.values, "seed": None, "data": {**run.recipe.values["data"], "name": None}}) for run in firsts]
+    flat = [_flat(_meaning(recipe)) for recipe in recipes]
     names = []
-    for run, values in zip(firsts, flat, strict=True):
-        rivals = [other for other in flat if other["model.name"] == run.recipe.model.name]
+    for recipe, values, other_name in zip(recipes, flat, otherwise, strict=True):
+        rivals = [other for other in flat if other["model.name"] == recipe.model.name]
         keys = sorted(key for key in {key for one in rivals for key in one} if len({json.dumps(one.get(key)) for one in rivals}) > 1)
         told = [f"{key}={_short(values[key])}" for key in keys if values.get(key) is not None]
-        inside = ", ".join(told) if len(keys) <= MOST_NAMED else run.name
-        names.append(f"{run.recipe.model.name} ({inside})" if inside else run.recipe.model.name)
-    return [name if names.count(name) == 1 else f"{name} {run.recipe.hash[:8]}" for name, run in zip(names, firsts, strict=True)]
+        inside = ", ".join(told) if len(keys) <= MOST_NAMED else other_name
+        names.append(f"{recipe.model.name} ({inside})" if inside else recipe.model.name)
+    return [name if names.count(name) == 1 else f"{name} {recipe.hash[:8]}" for name, recipe in zip(names, recipes, strict=True)]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Carrying out a plan on local workers: what is done is skipped, what was begun goes on, and no run is lost or made twice.
+"""Carrying out a plan on local workers or on a cluster: what is done is skipped, what was begun goes on, and no run is lost or made twice.
 
     FOLDER/KEY-DIGITS/     run folders; the digits stand for recipe and code, so that nothing goes on under another meaning
     FOLDER/timings.json    how fast the models were found to be
@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fittingroom.cluster import AnyCrew
 from fittingroom.errors import RunError
 from fittingroom.files import explain, write_json
 from fittingroom.runs import Run
@@ -27,7 +28,7 @@ from fittingroom.study.code import fingerprint
 from fittingroom.study.plan import Planned
 from fittingroom.study.results import Record, read_records, write_record
 from fittingroom.study.timing import Timings
-from fittingroom.workers import Crew, Event, Job
+from fittingroom.workers import Event, Job
 
 __all__ = ["OPENING", "Progress", "Standing", "execute", "owned", "standing"]
 
@@ -144,7 +145,7 @@ def execute(
     todo: Sequence[Planned],
     folder: Path,
     records: Path,
-    crew: Crew,
+    crew: AnyCrew,
     timings: Timings,
     watch: Callable[[Planned, Event, Progress], None] = lambda planned, event, progress: None,
 ) -> dict[str, str]:
@@ -154,7 +155,7 @@ def execute(
         todo: of the plan; the caller owns the folder.
         folder: of the study's run folders.
         records: folder of the records.
-        crew: the workers.
+        crew: the workers, here or on a cluster.
         timings: how long runs are expected to take, and their threads.
         watch: called with everything that happens, after it has been written down.
 
@@ -170,10 +171,10 @@ def execute(
     for one in sorted(todo, key=lambda one: -expected[one.key]):
         crew.add(Job(one.key, one.loaded, _folder(folder, one), timings.threads(one.loaded.recipe), OPENING))
     failed: dict[str, str] = {}
-    for event in crew.events():
-        one = by_key[event.job.key]
+    for heard in crew.events():
+        one = by_key[heard.job.key]
+        event = _kept(one, heard, records) if heard.kind == "done" else heard
         if event.kind == "done":
-            _keep(one, Run(event.job.folder), records)
             progress.finished += 1
         elif event.kind == "failed":
             failed[one.key] = str(event.values["reason"])
@@ -191,6 +192,15 @@ def _note_work(one: Planned, event: Event, progress: Progress) -> None:
     elif event.kind == "step":
         begun = event.values["epoch"] - 1
         progress.note(one.key, begun / epochs, (begun + event.values["part"]) / epochs)
+
+
+def _kept(one: Planned, event: Event, records: Path) -> Event:
+    """Keep a finished run; one whose folder turns out to be damaged has failed, and the others go on."""
+    try:
+        _keep(one, Run(event.job.folder), records)
+    except RunError as error:
+        return Event(event.job, "failed", {"reason": str(error), "final": False})
+    return event
 
 
 def _keep(one: Planned, run: Run, records: Path) -> None:

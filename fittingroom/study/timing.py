@@ -7,22 +7,25 @@ this machine can be shared: a run of one thread on each of them at once, or one 
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from fittingroom import models
+from fittingroom.cluster import AnyCrew
 from fittingroom.files import write_json
 from fittingroom.recipe import Recipe
 from fittingroom.runs import Run
 from fittingroom.study.plan import Planned
 from fittingroom.study.results import Record
-from fittingroom.workers import Crew, Job
+from fittingroom.workers import Job
 
-__all__ = ["Timings", "expected_together", "measured_timings"]
+__all__ = ["Timings", "cores", "expected_together", "kind", "measured_timings", "multiply_adds"]
 
 # One pass over an image without learning from it, in passes of training.
 LOOKING = 1 / 3
@@ -59,7 +62,7 @@ class Timings:
         if timing is None or timing["seconds_per_image"]["1"] is None:
             return None
         passes = 1 + (LOOKING * _validated(recipe))
-        each = float(timing["seconds_per_image"][str(self.threads(recipe))]) * _multiply_adds(recipe) / timing["multiply_adds"]
+        each = float(timing["seconds_per_image"][str(self.threads(recipe))]) * multiply_adds(recipe) / timing["multiply_adds"]
         return float(each * timing["images"] * passes * recipe.train.epochs)
 
 
@@ -70,7 +73,7 @@ def kind(recipe: Recipe) -> str:
 
 
 def measured_timings(
-    todo: Sequence[Planned], records: Sequence[Record], folder: Path, crew: Crew, notify: Callable[[str], None] = lambda line: None
+    todo: Sequence[Planned], records: Sequence[Record], folder: Path, crew: AnyCrew, notify: Callable[[str], None] = lambda line: None
 ) -> Timings:
     """Find out how fast the models of a plan are on this machine; what was timed here before is not timed again.
 
@@ -109,7 +112,7 @@ def expected_together(todo: Sequence[Planned], timings: Timings, workers: int) -
     return max(longest, sum(seconds * threads for seconds, threads in work) / workers), len(known) - len(work)
 
 
-def _timed(one: Planned, crew: Crew, folder: Path) -> dict[str, Any] | None:
+def _timed(one: Planned, crew: AnyCrew, folder: Path) -> dict[str, Any] | None:
     """Time a recipe alone with all cores, then with one thread on each core at once; None where it fails, as its run will tell."""
     seconds: dict[str, float | None] = {}
     for threads in sorted({1, cores()}, reverse=True):
@@ -123,14 +126,19 @@ def _timed(one: Planned, crew: Crew, folder: Path) -> dict[str, Any] | None:
         if None in each or ends[0].values["device"] != "cpu":  # threads decide nothing
             seconds = {"1": seconds[str(threads)]}
             break
-    return {"seconds_per_image": seconds, "images": ends[0].values["images"], "multiply_adds": _multiply_adds(one.loaded.recipe)}
+    return {"seconds_per_image": seconds, "images": ends[0].values["images"], "multiply_adds": multiply_adds(one.loaded.recipe)}
 
 
-def _multiply_adds(recipe: Recipe) -> int:
-    """Of the model for images of 28×28: what counts is how many times those of another."""
+def multiply_adds(recipe: Recipe) -> int:
+    """Multiplications of a model for an image of 28×28, at least 1: what counts is how many times those of another."""
     if models.entry(recipe.model.name).kind == "classical":
         return 1
-    return models.describe(recipe.model.name, arguments=recipe.model.arguments).multiply_adds or 1
+    return _described(recipe.model.name, json.dumps(recipe.model.arguments, sort_keys=True))
+
+
+@cache
+def _described(name: str, arguments: str) -> int:
+    return models.describe(name, arguments=json.loads(arguments)).multiply_adds or 1
 
 
 def _validated(recipe: Recipe) -> float:

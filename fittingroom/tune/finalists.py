@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -20,12 +21,13 @@ from optuna.trial import FrozenTrial, TrialState
 from fittingroom.evaluate import statistics
 from fittingroom.experiment import Setting
 from fittingroom.files import write_json
+from fittingroom.recipe import Loaded
 from fittingroom.runs import Run
 from fittingroom.train.loop import Diverged
 from fittingroom.tune.search import PAUSE_SECONDS, Search, carry_on, claim, seconds_of
 from fittingroom.tune.space import Space
 
-__all__ = ["Finalist", "Outcome", "TrialRow", "outcome", "train_finalists"]
+__all__ = ["Finalist", "Outcome", "Training", "TrialRow", "outcome", "train_finalists", "trainings"]
 
 
 @dataclass(frozen=True)
@@ -141,41 +143,84 @@ class Outcome:
         }
 
 
+@dataclass(frozen=True)
+class Training:
+    """The training of a finalist on a fresh seed.
+
+    Attributes:
+        number: of the finalist's trial.
+        seed: of the training.
+        loaded: its recipe.
+        folder: its run folder.
+    """
+
+    number: int
+    seed: int
+    loaded: Loaded
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """What it is called where it is told of."""
+        return f"finalist {self.number}, seed {self.seed}"
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is finished, or would diverge again."""
+        return _finished(self.folder) or _diverged(self.folder)
+
+    def claim(self, search: Search) -> ExitStack | None:
+        """Take it, as `fittingroom.tune.search.claim` does."""
+        return claim(search.folder / "claims" / self.folder.name)
+
+    def scored(self, search: Search) -> str:
+        """Return a line about it when it is finished."""
+        return f"{self.name}: {search.space.objective.score(Run(self.folder).history):.4f}"
+
+    def diverged(self, error: Diverged) -> str:
+        """Note that it would diverge again: that is what there is to know of this finalist, and the others go on. Return a line."""
+        Run(self.folder).set_state("failed", str(error), diverged=True)
+        return f"{self.name}: {error}"
+
+
+def trainings(search: Search) -> list[Training]:
+    """Return the trainings of the finalists; none while a trial is unfinished on another machine: who is a finalist is not known yet."""
+    if _waits_for_others(search):
+        return []
+    return [
+        Training(trial.number, seed, search.space.recipe(trial.params, seed), _folder(search, trial.number, seed))
+        for trial in _best(search)
+        for seed in _seeds(search)
+    ]
+
+
 def train_finalists(
     search: Search, setting: Setting, alive: Callable[[], None] = lambda: None, notify: Callable[[str], None] = lambda line: None
 ) -> None:
-    """Train the finalists on fresh seeds, together with whoever else does; return when all are trained.
-
-    Nothing is done while a trial is unfinished on another machine: who is a finalist is not known yet.
-    """
-    if _waits_for_others(search):
-        return
+    """Train the finalists on fresh seeds, together with whoever else does; return when all are trained."""
     setting = replace(setting, epoch_done=lambda record: alive())
-    pending = [(trial, seed) for trial in _best(search) for seed in _seeds(search)]
+    pending = trainings(search)
     while pending:
-        for trial, seed in list(pending):
-            folder = _folder(search, trial.number, seed)
-            held = claim(search.folder / "claims" / folder.name)
+        for one in list(pending):
+            held = one.claim(search)
             if held is None:
                 continue
             with held:
-                if not _finished(folder) and not _diverged(folder):
-                    notify(f"finalist {trial.number}, seed {seed}: {_trained(search, trial, seed, setting)}")
-            pending.remove((trial, seed))
+                if not one.settled:
+                    notify(_trained(search, one, setting))
+            pending.remove(one)
             alive()
         if pending:
             time.sleep(PAUSE_SECONDS)
 
 
-def _trained(search: Search, trial: FrozenTrial, seed: int, setting: Setting) -> str:
-    """Train a finalist on a fresh seed, and say what came of it."""
-    folder = _folder(search, trial.number, seed)
+def _trained(search: Search, one: Training, setting: Setting) -> str:
+    """Carry a training out; return a line about it."""
     try:
-        run = carry_on(search.space.recipe(trial.params, seed), folder, setting)
-    except Diverged as error:  # it would again: that is what there is to know of this finalist, and the others go on
-        Run(folder).set_state("failed", str(error), diverged=True)
-        return str(error)
-    return f"{search.space.objective.score(run.history):.4f}"
+        carry_on(one.loaded, one.folder, setting)
+    except Diverged as error:
+        return one.diverged(error)
+    return one.scored(search)
 
 
 def outcome(search: Search) -> Outcome:

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import optuna
 from optuna.pruners import NopPruner
@@ -35,7 +35,21 @@ from fittingroom.tune import choosing
 from fittingroom.tune.space import Objective, Space
 from fittingroom.tune.storage import close_storage, local_url, open_storage, reason_of, shown
 
-__all__ = ["Carry", "Report", "Search", "carry_on", "claim", "seconds_of", "training", "work"]
+__all__ = [
+    "Carry",
+    "Hand",
+    "Report",
+    "Search",
+    "carry_on",
+    "check_run",
+    "claim",
+    "in_hand",
+    "seconds_of",
+    "storage_errors",
+    "take",
+    "training",
+    "work",
+]
 
 Report = Callable[[int, float], None]
 """Takes an epoch, counted from 1, and its value; raises `Stopped` where the trial is not to go on."""
@@ -78,7 +92,6 @@ class Search:
             FittingRoomError: the storage cannot be used.
         """
         with _alone(folder):
-            place = _place(folder)
             storage = open_storage(url or local_url(folder))
             direction = StudyDirection.MAXIMIZE if space.objective.sign > 0 else StudyDirection.MINIMIZE
             study = optuna.create_study(study_name=folder.name, storage=storage, direction=direction, load_if_exists=True)
@@ -89,6 +102,7 @@ class Search:
                 close_storage(storage)
                 where = f"{folder}" if url is None else f"{folder.name} in {shown(url)}"
                 raise UsageError(f"{where} is a search of another space ({_difference(before, space.fixed)}); choose another --name")
+            place = _place(folder)  # last: where the storage cannot be used, nothing is written
         return cls(folder, space, storage, place)
 
     def __enter__(self) -> Search:
@@ -123,6 +137,87 @@ class Search:
         return self.folder / "trials" / f"{number:04d}"
 
 
+class Hand:
+    """A trial in hand, from its recipe to what is told of it; to be used as a context, which lets it go at the end.
+
+    Args:
+        search: whose trial it is.
+        taken: it, as the storage has it.
+        held: its claim.
+        out_of_time: whether trials are to rest.
+    """
+
+    def __init__(self, search: Search, taken: FrozenTrial, held: ExitStack, out_of_time: Callable[[], bool]) -> None:
+        self.search = search
+        self.folder = search.run_folder(taken.number)
+        self._taken, self._held, self._out_of_time = taken, held, out_of_time
+        self._began = time.monotonic()
+        self._study = search.study(taken.number)
+        self._trial = Trial(self._study, taken._trial_id)
+        self._spent = max(_seconds_trained(self.folder), seconds_of(taken))
+        self._epochs = 0
+        self._reported = set(taken.intermediate_values)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *ending: object) -> None:
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Give up the claim: whoever comes next takes the trial up, unless it has been told."""
+        self._held.close()
+
+    @property
+    def number(self) -> int:
+        """Of the trial."""
+        return self._taken.number
+
+    def recipe(self) -> Loaded:
+        """Ask for the trial's values and return its recipe.
+
+        Raises:
+            UsageError: there is no such recipe.
+        """
+        loaded = self.search.space.recipe(choosing.suggest(self._trial, self.search.space))
+        self._epochs = loaded.recipe.train.epochs
+        return loaded
+
+    def report(self, epoch: int, value: float) -> None:
+        """Tell the storage what an epoch was worth.
+
+        Raises:
+            Stopped: the trial is not to go on.
+        """
+        if epoch not in self._reported:  # one that is trained again has been
+            self._trial.report(value, epoch)
+            self._reported.add(epoch)
+        if epoch < self._epochs and self._trial.should_prune():
+            raise Stopped(f"{PRUNED}{self.search.space.pruner.name}, after epoch {epoch}")
+        if self._out_of_time():
+            raise Stopped("the time for the search was up")
+
+    def tell(self, value: float) -> str:
+        """Tell the storage the trial's score; return a line about it."""
+        return self._tell(TrialState.COMPLETE, value, "")
+
+    def give_up(self, error: Stopped | Diverged | UsageError) -> str:
+        """Tell the storage why the trial has no score; return a line about it, or ``""`` where it rests, to go on another time."""
+        if not isinstance(error, Stopped):  # it is the fault of these values, not of the search
+            return self._tell(TrialState.FAIL, None, str(error))
+        return self._tell(TrialState.PRUNED if str(error).startswith(PRUNED) else TrialState.RUNNING, None, str(error))
+
+    def _tell(self, state: TrialState, value: float | None, reason: str) -> str:
+        seconds = self._spent + time.monotonic() - self._began
+        if self._spent or state == TrialState.RUNNING:  # otherwise the storage's own times say it
+            self._trial.set_user_attr("seconds", seconds)
+        if state == TrialState.RUNNING:
+            return ""
+        if reason:
+            self._trial.set_user_attr("reason", reason)
+        return _line(self._study.tell(self._trial, value, state=state), seconds, reason)
+
+
 def work(
     search: Search,
     carry: Carry,
@@ -144,22 +239,30 @@ def work(
         FittingRoomError: something that every trial would meet: no data, a full disk, a storage that went away.
     """
 
-    def out_of_time() -> bool:
-        return deadline is not None and time.time() >= deadline
-
-    with _storage_errors():
+    with storage_errors():
         while True:
-            with _alone(search.folder):
-                taken = None if out_of_time() else _take(search)
-            if taken is not None:
-                trial, held = taken
-                with held:
-                    _carry_out(search, trial, carry, out_of_time, alive, notify)
-            elif not _in_hand(search, out_of_time()):
+            hand = take(search, deadline)
+            if hand is not None:
+                with hand:
+                    line = _carried_out(hand, carry, alive)
+                if line:
+                    notify(line)
+            elif not in_hand(search, deadline):
                 return
             else:
                 time.sleep(PAUSE_SECONDS)
             alive()
+
+
+def take(search: Search, deadline: float | None) -> Hand | None:
+    """Take a trial in hand; None where there is none left, or the time is up."""
+
+    def out_of_time() -> bool:
+        return deadline is not None and time.time() >= deadline
+
+    with _alone(search.folder):
+        taken = None if out_of_time() else _take(search)
+    return None if taken is None else Hand(search, *taken, out_of_time)
 
 
 def training(objective: Objective, setting: Setting) -> Carry:
@@ -179,14 +282,26 @@ def carry_on(loaded: Loaded, folder: Path, setting: Setting) -> Run:
         Stopped: it was pruned before.
         RunError: the folder holds a run of another recipe.
     """
-    run = Run(folder)
+    check_run(folder, loaded)
     if not (folder / "recipe.toml").exists():
         return experiment.train(loaded, folder, setting=setting)
+    return experiment.resume(Run(folder), setting)
+
+
+def check_run(folder: Path, loaded: Loaded) -> None:
+    """Find out whether the run in ``folder``, if there is one, may go on.
+
+    Raises:
+        Stopped: it was pruned before.
+        RunError: it is one of another recipe.
+    """
+    run = Run(folder)
+    if not (folder / "recipe.toml").exists():
+        return
     if run.recipe != loaded.recipe:
         raise RunError(f"{folder} holds a run of another recipe than the storage says; choose another --name")
     if run.state == "stopped" and run.reason.startswith(PRUNED):
         raise Stopped(run.reason)
-    return experiment.resume(run, setting)
 
 
 def claim(folder: Path) -> ExitStack | None:
@@ -266,10 +381,10 @@ def _ask(search: Search, number: int, limit: int | None) -> tuple[FrozenTrial, E
     return trial, held
 
 
-def _in_hand(search: Search, resting: bool) -> bool:
+def in_hand(search: Search, deadline: float | None) -> bool:
     """Whether there is a trial to wait for: one in another process's hand, or, unless trials rest, one that its process let go."""
     unfinished = _unfinished(search, search.trials)
-    if not resting:
+    if deadline is None or time.time() < deadline:
         return bool(unfinished)
     for trial in unfinished:
         held = _claim_of(search, trial.number)
@@ -279,48 +394,18 @@ def _in_hand(search: Search, resting: bool) -> bool:
     return False
 
 
-def _carry_out(
-    search: Search,
-    taken: FrozenTrial,
-    carry: Carry,
-    out_of_time: Callable[[], bool],
-    alive: Callable[[], None],
-    notify: Callable[[str], None],
-) -> None:
-    """Carry a trial out and tell what came of it."""
-    began = time.monotonic()
-    folder, study = search.run_folder(taken.number), search.study(taken.number)
-    trial = Trial(study, taken._trial_id)
-    spent = max(_seconds_trained(folder), seconds_of(taken))
-    loaded: Loaded | None = None
+def _carried_out(hand: Hand, carry: Carry, alive: Callable[[], None]) -> str:
+    """Carry a trial out and tell what came of it; return a line about it, or ``""``."""
 
     def report(epoch: int, value: float) -> None:
-        if epoch not in taken.intermediate_values:  # an epoch that is trained again has been reported
-            trial.report(value, epoch)
-        if loaded is not None and epoch < loaded.recipe.train.epochs and trial.should_prune():
-            raise Stopped(f"{PRUNED}{search.space.pruner.name}, after epoch {epoch}")
-        if out_of_time():
-            raise Stopped("the time for the search was up")
+        hand.report(epoch, value)
         alive()
 
-    state, value, reason = TrialState.COMPLETE, None, ""
     try:
-        params = choosing.suggest(trial, search.space)
-        loaded = search.space.recipe(params)
-        value = carry(loaded, folder, report)
-    except Stopped as stop:
-        state, reason = (TrialState.PRUNED if str(stop).startswith(PRUNED) else TrialState.RUNNING), str(stop)
-    except (Diverged, UsageError) as error:  # of these values, not of the search
-        state, reason = TrialState.FAIL, str(error)
-    seconds = spent + time.monotonic() - began
-    if spent or state == TrialState.RUNNING:  # otherwise the storage's own times say it
-        trial.set_user_attr("seconds", seconds)
-    if state == TrialState.RUNNING:
-        return
-    if reason:
-        trial.set_user_attr("reason", reason)
-    frozen = study.tell(trial, value, state=state)
-    notify(_line(frozen, seconds, reason))
+        value = carry(hand.recipe(), hand.folder, report)
+    except (Stopped, Diverged, UsageError) as error:
+        return hand.give_up(error)
+    return hand.tell(value)
 
 
 def _name(run_folder: Path) -> str:
@@ -339,7 +424,7 @@ def _line(trial: FrozenTrial, seconds: float, reason: str) -> str:
 
 
 @contextmanager
-def _storage_errors() -> Iterator[None]:
+def storage_errors() -> Iterator[None]:
     """Say in one line that the storage went away."""
     try:
         yield

@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Thread
 from types import FrameType
@@ -26,6 +26,9 @@ from fittingroom.tune.search import Search, training, work
 from fittingroom.tune.space import Space
 
 __all__ = ["Order", "carry_out", "main", "start"]
+
+INTERRUPTED = 130
+"""Exit code of a worker that was asked to end."""
 
 
 class Order(BaseModel):
@@ -60,7 +63,7 @@ def start(order: Order, workers: int, notify: Callable[[str], None]) -> None:
     A process that is killed loses its trial to the others.
 
     Raises:
-        FittingRoomError: what a worker met that a person must mend, or all workers were killed.
+        FittingRoomError: what a worker met that a person must mend, or no worker came to its end.
     """
     children = [_Child(order, notify) for _ in range(workers)]
     try:
@@ -77,7 +80,15 @@ def start(order: Order, workers: int, notify: Callable[[str], None]) -> None:
             error.exit_code = child.process.returncode
             raise error
     if not any(code == 0 for code in codes):
-        raise FittingRoomError("all workers were killed; the same command goes on")
+        raise FittingRoomError(_all_dead(codes))
+
+
+def _all_dead(codes: Sequence[int]) -> str:
+    """Say how the workers ended where none came to the end of its work: by what others did to them, or by a defect of their own."""
+    ended = ", ".join(f"exit code {code}" if code >= 0 else f"signal {-code}" for code in codes)
+    if all(code < 0 or code == INTERRUPTED for code in codes):
+        return f"all workers were killed ({ended}); the same command goes on"
+    return f"no worker came to its end ({ended}); what they wrote above says why, and the same command goes on"
 
 
 class _Child:
@@ -127,7 +138,7 @@ def main() -> None:
         _say({"error": str(error)})
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:

@@ -50,7 +50,8 @@ def test_a_folder_stands_for_its_runs(runs: Path) -> None:
 def test_missing_seeds_are_trained_once(recipes: tuple[Path, Path], own_home: Path) -> None:
     first = fittingroom("compare", *recipes, "--seeds", 2, "--threads", 1, "--json")
     assert first.code == 0, first.err
-    assert "training mlp, seed 1 (4 of 4)" in first.err
+    assert "training mlp (model.hidden=[4]), seed 0 (1 of 4)" in first.err
+    assert "training mlp (model.hidden=[32]), seed 1 (4 of 4)" in first.err
     there = trained(own_home / "runs")
     assert len(there) == 4
     again = fittingroom("compare", *recipes, "--seeds", 2, "--json")

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -163,6 +164,26 @@ def test_what_fails(crew: Crew, made_set: Path, tmp_path: Path) -> None:
     assert len(read_records(folder / "records")) == 1
 
 
+def test_a_damaged_run_is_a_failed_one(study: Study, undisturbed: Path, crew: Crew, tmp_path: Path) -> None:
+    """What a study finds damaged when it wants to keep it is told in a line, and the others are kept."""
+    folder, records = tmp_path / "small", tmp_path / "small" / "records"
+    shutil.copytree(undisturbed, folder)
+    shutil.rmtree(records)
+    damages = {"plain-seed0": "predictions/test.safetensors", "plain-seed1": "metrics.jsonl", "bayes-seed0": "evaluation.json"}
+    for key, name in damages.items():
+        (next(folder.glob(f"{key}-*")) / name).write_text('{"test": {"accuracy": 0.5}}' if name == "evaluation.json" else "{\n" * 3)
+    seen: list[tuple[str, str]] = []
+    failed = carried_out(study, folder, crew, watch=lambda one, event, progress: seen.append((one.key, event.kind)))
+    assert failed.keys() == damages.keys()
+    for key in damages:
+        assert (key, "failed") in seen
+        assert (key, "done") not in seen
+        assert "damaged" in failed[key]
+        assert "\n" not in failed[key]
+    assert "it lacks 'classes'" in failed["bayes-seed0"]
+    assert sorted(path.name for path in records.iterdir()) == ["poolings-max-seed0.json", "poolings-max-seed1.json"]
+
+
 def test_two_at_once(study: Study, tmp_path: Path) -> None:
     def own() -> None:
         with execute.owned(tmp_path, "small"):
@@ -207,7 +228,7 @@ def timed(one: float | None, two: float | None) -> Mapping[str, Any]:
 def test_threads_are_chosen_by_measurement(study: Study, two: float, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """All cores on one run must be clearly faster than a run on each of them."""
     recipe = plan(study)[0].loaded.recipe
-    monkeypatch.setattr(timing, "_multiply_adds", lambda recipe: 200)
+    monkeypatch.setattr(timing, "multiply_adds", lambda recipe: 200)
     timings = Timings({kind(recipe): timed(1.0, two)}, {})
     assert timings.threads(recipe) == threads
     expected = (two if threads == 2 else 1.0) * 2 * 1000 * (1 + 0.25 / 3) * 8

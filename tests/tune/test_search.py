@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import tempfile
@@ -19,12 +20,14 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from fittingroom.errors import FittingRoomError, RunError, UsageError
 from fittingroom.experiment import Stopped
 from fittingroom.recipe import Loaded
 from fittingroom.runs import Run
 from fittingroom.tune import space as spaces
+from fittingroom.tune import worker
 from fittingroom.tune.search import Report, Search, claim, training, work
 from fittingroom.tune.space import Space
 from fittingroom.tune.storage import local_url, open_storage, shown
@@ -309,6 +312,37 @@ def test_storages_that_cannot_be_used(tmp_path: Path) -> None:
         assert words in message
         assert "\n" not in message
         assert "secret" not in message
+
+
+def test_a_storage_that_cannot_be_used_leaves_no_place(made_set: Path, tmp_path: Path) -> None:
+    with pytest.raises(FittingRoomError, match="cannot be used"):
+        Search.at(tmp_path / "search", grid(made_set), "postgresql://me:secret@127.0.0.1:1/search")
+    assert [path.name for path in (tmp_path / "search").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize(
+    ("codes", "words"),
+    [
+        ([-9, -15], r"all workers were killed \(signal 9, signal 15\); the same command goes on"),
+        ([130, -9], r"all workers were killed \(exit code 130, signal 9\)"),
+        ([1, 1], r"no worker came to its end \(exit code 1, exit code 1\); what they wrote above says why"),
+        ([-9, 1], r"no worker came to its end \(signal 9, exit code 1\)"),
+    ],
+)
+def test_how_workers_ended_is_told(codes: list[int], words: str) -> None:
+    assert re.match(words, worker._all_dead(codes))
+
+
+@slow
+def test_workers_with_a_defect_were_not_killed(opened: Opened, made_set: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What no version of the program writes stands in the storage: every worker fails at it, and none was killed."""
+    space = grid(made_set)
+    search = opened(tmp_path / "search", space)
+    left = {"place": search.place, "run": "trials/0000", "token": "", "seconds": "soon"}
+    search.study().add_trial(optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs=left))
+    with pytest.raises(FittingRoomError, match=r"no worker came to its end \(exit code 1, exit code 1\)"):
+        worker.start(worker.Order(folder=search.folder, space=space, device="cpu", threads=1), 2, lambda line: None)
+    assert "could not convert string to float: 'soon'" in capfd.readouterr().err
 
 
 def test_a_storage_of_another_version(tmp_path: Path) -> None:
