@@ -51,7 +51,7 @@ def _processor() -> str:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
+    except OSError:  # only Linux has this file, and a sandbox may hide it: what Python knows must do
         pass
     return platform.processor() or platform.machine()
 

@@ -9,6 +9,7 @@ import typer
 
 from fittingroom.cli.options import DataDir, Json, RunsDir
 from fittingroom.cli.output import note, print_json, print_line
+from fittingroom.cli.records import records_of
 from fittingroom.errors import UsageError
 
 __all__ = ["report"]
@@ -72,14 +73,9 @@ def _study(subject: str, runs_dir: Path, records: Path | None, output: Path | No
     from fittingroom.study.verdict import judge
 
     study = load(subject)
-    base, brought = runs_dir / "studies" / study.name, Path("records") / "studies" / study.name
-    # What was run here, else what a checkout of the program brings along: as `fittingroom study verdicts` has it.
-    there = base / "records"
-    folder = records or (there if there.is_dir() or not brought.is_dir() else brought)
-    if records is not None and not records.is_dir():
-        raise UsageError(f"no folder {records}; --records names the folder of a study's records")
+    folder = records_of(study.name, runs_dir, records)
     results = read_results(folder, study, note)
     if not results:
         note(f"no records of {study.name} in {folder}: the page says so; fittingroom study run {subject} makes them")
-    page = write_study_report(study, results, judge(study, results), output or base / "report.html")
+    page = write_study_report(study, results, judge(study, results), output or runs_dir / "studies" / study.name / "report.html")
     return {"study": study.name, "records": str(folder)}, page

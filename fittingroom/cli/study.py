@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fittingroom.cli.options import DataDir, Device, Json, RunsDir
+from fittingroom.cli.engine import Address, Engine, check_engine, open_crew
+from fittingroom.cli.options import DataDir, Device, Epochs, Json, Only, Records, RunsDir, Seeds, StudyName
 from fittingroom.cli.output import note, notices, print_json, print_line, print_table
+from fittingroom.cli.plan import plan_study
+from fittingroom.cli.records import records_of
 from fittingroom.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,12 +32,6 @@ WIDTH = 80
 INDENT = " " * 6
 
 app = typer.Typer(help="Studies: published reports as files that run and are judged.", no_args_is_help=True)
-
-Name = Annotated[str, typer.Argument(metavar="NAME|STUDY.toml", help="A study that comes with the program, or a study file.")]
-Records = Annotated[
-    Path | None, typer.Option("--records", help="The folder of the records; default: RUNS/studies/NAME/records.", show_default=False)
-]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Train no more epochs than this; marked as reduced.", show_default=False)]
 
 
 @app.command("list")
@@ -56,7 +53,7 @@ def list_studies(as_json: Json = False) -> None:
 
 
 @app.command("show")
-def show(name: Name, as_json: Json = False) -> None:
+def show(name: StudyName, as_json: Json = False) -> None:
     """Show a study: its systems, its assumptions, its claims, and how much there is to run."""
     from fittingroom.study.file import cells, load
     from fittingroom.study.plan import plan
@@ -84,19 +81,24 @@ def show(name: Name, as_json: Json = False) -> None:
     print_line(f"{len(planned)} runs and {len(study.claims)} claims; run it with: fittingroom study run {name}")
 
 
+app.command("plan")(plan_study)
+
+
 @app.command("run")
 def run(
-    name: Name,
+    name: StudyName,
     workers: Annotated[int | None, typer.Option(min=1, max=1024, help="Default: one a core.", show_default=False)] = None,
-    only: Annotated[list[str] | None, typer.Option("--only", metavar="RUN", help="Only these runs.", show_default=False)] = None,
+    only: Only = None,
     epochs: Epochs = None,
-    seeds: Annotated[int | None, typer.Option(min=1, max=1000, help="So many seeds a run.", show_default=False)] = None,
+    seeds: Seeds = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and how long it takes; train nothing.")] = False,
     keep_earlier: Annotated[bool, typer.Option("--keep-earlier", help="Keep runs made by an earlier state of the code.")] = False,
     runs_dir: RunsDir = Path("runs"),
     records: Records = None,
     data_dir: DataDir = None,
     device: Device = "auto",
+    engine: Engine = "local",
+    address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Train what a study asks for and is not done yet, then judge its claims. Stopped or killed, the same command goes on."""
@@ -104,8 +106,8 @@ def run(
     from fittingroom.study.file import load
     from fittingroom.study.plan import plan
     from fittingroom.study.timing import measured_timings
-    from fittingroom.workers import Crew
 
+    check_engine(engine, address)
     study = load(name)
     planned = plan(study, only or (), epochs, seeds)
     base = runs_dir / "studies" / study.name
@@ -114,9 +116,10 @@ def run(
     if records.exists() and not records.is_dir():
         raise UsageError(f"{records} is no folder; --records names the folder of a study's records")
     notify = notices()
-    with _stoppable(name), execute.owned(base, study.name), Crew(workers, data_dir, device) as crew:
+    with _stoppable(name), open_crew(engine, address, workers, data_dir, device) as crew, execute.owned(base, study.name):
         stands = execute.standing(planned, records, keep_earlier, notify)
-        timings = measured_timings(stands.todo, stands.records, base, crew, note)
+        to_time = stands.todo if engine == "local" else ()  # how fast this machine is says nothing of a cluster
+        timings = measured_timings(to_time, stands.records, base, crew, note)
         for line in _standing_lines(planned, stands, keep_earlier):
             note(line)
         if dry_run:
@@ -144,28 +147,21 @@ def run(
 
 
 @app.command("verdicts")
-def verdicts(name: Name, records: Records = None, runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
+def verdicts(name: StudyName, records: Records = None, runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
     """Judge a study's claims from what is recorded; nothing is trained."""
     from fittingroom.study.file import load
 
     study = load(name)
-    if records is not None and not records.is_dir():
-        raise UsageError(f"no folder {records}; --records names the folder of a study's records")
-    results, found = _judged(study, records or _recorded(study, runs_dir), note)
+    folder = records_of(study.name, runs_dir, records)
+    if records is None:
+        note(f"records: {folder}")
+    results, found = _judged(study, folder, note)
     if as_json:
         print_json(_verdicts(study, found))
         return
     if not results:
         note(f"nothing is recorded of it yet; run it with: fittingroom study run {name}")
     _print_verdicts(found)
-
-
-def _recorded(study: Study, runs_dir: Path) -> Path:
-    """Where a study's records are: what was run here, else what a checkout of the program brings along."""
-    here, brought = runs_dir / "studies" / study.name / "records", Path("records") / "studies" / study.name
-    found = here if here.is_dir() or not brought.is_dir() else brought
-    note(f"records: {found}")
-    return found
 
 
 def _judged(study: Study, records: Path, notify: Callable[[str], None]) -> tuple[list[Result], list[Verdict]]:
@@ -307,22 +303,14 @@ def _verdicts(study: Study, verdicts: Sequence[Verdict]) -> dict[str, Any]:
 
 def _claimed(claim: Claim) -> str:
     """What the report says, in few words."""
-    from fittingroom.study.file import Consistency, Count, Number, Order, Shape
+    from fittingroom.study.file import claimed_words, selections_of
 
-    if isinstance(claim, Number | Count):
-        return claim.claimed
-    if isinstance(claim, Order):
-        return f"{_chosen([claim.above])} {claim.relation} {_chosen(claim.below)}"
-    if isinstance(claim, Shape):
-        words = {"less": "less than", "greater": "more than", "between": "between"}[claim.relation]
-        return f"{words} {_chosen(claim.than) or ' and '.join(f'{item:g}' for item in claim.claimed)}"
-    if isinstance(claim, Consistency):
-        return "; ".join([*claim.accuracy, *claim.states]) or "its own table"
-    return ""
+    first, *rest = [_chosen(one) for one in selections_of(claim)] or [""]
+    return claimed_words(claim, first, ", ".join(rest))
 
 
-def _chosen(selections: Sequence[Selection]) -> str:
-    return ", ".join(" ".join([one.run, *map(str, one.where.values())]) for one in selections)
+def _chosen(selection: Selection) -> str:
+    return " ".join([selection.run, *map(str, selection.where.values())])
 
 
 def _paragraph(text: str, indent: str = "") -> list[str]:

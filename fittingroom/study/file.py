@@ -42,6 +42,7 @@ __all__ = [
     "Unmeasured",
     "cells",
     "check_models",
+    "claimed_words",
     "load",
     "metric_of",
     "metric_words",
@@ -471,6 +472,26 @@ def selected(study: Study, selection: Selection) -> list[tuple[str, dict[str, Sc
 def selections_of(claim: Claim) -> list[Selection]:
     """All selections of a claim, in the order of its fields; empty for claims that no run is needed for."""
     return [selection for _, selection in _selections(claim)]
+
+
+def claimed_words(claim: Claim, first: str, others: str) -> str:
+    """Return what a report claims, in the few words that a line or a cell has room for; empty where it claims no figure and no order.
+
+    Args:
+        claim: the claim.
+        first: how the first of its selections is called.
+        others: how those are called that it is compared with; empty where there are none.
+    """
+    if isinstance(claim, Number | Count):
+        return claim.claimed
+    if isinstance(claim, Order):
+        return f"{first} {claim.relation} {others}"
+    if isinstance(claim, Shape):
+        words = {"less": "less than", "greater": "more than", "between": "between"}[claim.relation]
+        return f"{words} {others or ' and '.join(f'{item:g}' for item in claim.claimed)}"
+    if isinstance(claim, Consistency):
+        return "; ".join([*claim.accuracy, *claim.states]) or "its own table"
+    return ""
 
 
 def check_models(study: Study) -> None:

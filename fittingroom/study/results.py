@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fittingroom import recipe
-from fittingroom.errors import FittingRoomError
+from fittingroom.errors import FittingRoomError, RunError
 from fittingroom.evaluate import metrics
-from fittingroom.evaluate.curves import curve, measure_history
+from fittingroom.evaluate.curves import CurveMeasures, curve, measure_history
 from fittingroom.files import write_text
 from fittingroom.recipe import Recipe
 from fittingroom.runs import Run
@@ -62,6 +63,11 @@ class Result:
     environment: Mapping[str, Any]
     code: str
     reduced: tuple[str, ...] = ()
+
+    @cached_property
+    def measures(self) -> CurveMeasures:
+        """The measures of its curves, found once: several metrics ask for them, and a fit among them takes its time."""
+        return measure_history(self.history)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,28 +131,39 @@ def write_record(folder: Path, key: str, run: Run, code: str, full: Recipe, redu
         reduced: in what it falls short of that.
 
     Raises:
-        FittingRoomError: the run is damaged, or the folder cannot be written.
+        RunError: the run is damaged.
+        FittingRoomError: the folder cannot be written.
     """
-    evaluation, environment = run.evaluation, run.environment
-    data = {name: value for name, value in environment["data"].items() if name not in ("source", "notices")}  # both can name paths
-    splits = [split for split in ("validation", "test") if split in evaluation]
-    values: dict[str, Any] = {
-        "recipe": run.recipe.values,
-        "full": full.values if reduced else None,
-        "reduced": list(reduced),
-        "code": code,
-        "environment": {**environment, "data": data, "memory_peak": run.read("state.json", {}).get("memory_peak")},
-        "classes": evaluation[splits[-1]]["classes"],
-        "evaluation": {split: _compact(evaluation[split]) for split in splits},
-        "correct": {split: _packed(_right(run, split)) for split in splits},
-        "openings": evaluation.get("openings", []),
-        "history": run.history,
-    }
-    values = _rounded(values)
+    values = _rounded(_gathered(run, code, full, reduced))
     values["sha256"] = _checksum(values)
     path = folder / f"{key}.json"
     write_text(path, _lines(values))
     return _record(path, values)
+
+
+def _gathered(run: Run, code: str, full: Recipe, reduced: Sequence[str]) -> dict[str, Any]:
+    """What is kept of a run; `RunError` where it is damaged."""
+    try:
+        evaluation, environment = run.evaluation, run.environment
+        data = {name: value for name, value in environment["data"].items() if name not in ("source", "notices")}  # both can name paths
+        splits = [split for split in ("validation", "test") if split in evaluation]
+        return {
+            "recipe": run.recipe.values,
+            "full": full.values if reduced else None,
+            "reduced": list(reduced),
+            "code": code,
+            "environment": {**environment, "data": data, "memory_peak": run.read("state.json", {}).get("memory_peak")},
+            "classes": evaluation[splits[-1]]["classes"],
+            "evaluation": {split: _compact(evaluation[split]) for split in splits},
+            "correct": {split: _packed(_right(run, split)) for split in splits},
+            "openings": evaluation.get("openings", []),
+            "history": run.history,
+        }
+    except FittingRoomError as error:
+        raise RunError(str(error)) from None
+    except (LookupError, TypeError, ValueError) as error:
+        what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise RunError(f"{run.path} is damaged ({what}); train the run again") from None
 
 
 def read_records(folder: Path, notify: Callable[[str], None] = lambda line: None) -> list[Record]:
@@ -275,7 +292,7 @@ def _confusion_rank(result: Result, what: str) -> float | None:
 
 
 def _measured(name: str) -> Callable[[Result, str], float | None]:
-    return lambda result, _: _number(getattr(measure_history(result.history), name))
+    return lambda result, _: _number(getattr(result.measures, name))
 
 
 def _number(value: float | None) -> float | None:

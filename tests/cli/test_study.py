@@ -190,3 +190,42 @@ def test_a_damaged_record_is_named(study: Path) -> None:
     done = fittingroom("study", "verdicts", study)
     assert done.code == 0
     assert f"{path}: not a sound record (its checksum does not agree with it); left out" in done.err
+
+
+def test_how_long_on_so_many_machines(study: Path) -> None:
+    table = fittingroom("study", "plan", study, "--cores", 1, "--price", 0.5)
+    assert table.code == 0, table.err
+    head, *rows = table.out.split("\n\n")[0].splitlines()
+    assert head.split() == ["machines", "seconds", "95", "%", "core-hours", "busy", "cost", "bound", "by"]
+    assert [row.split()[0] for row in rows] == ["1", "2", "4", "8"]
+    assert "7 runs on machines of 1 core." in table.out
+    assert "hardly help: the longest run, " in table.out
+    assert max(map(len, table.out.splitlines())) <= 80
+    assert "from 7 recorded runs on " in table.err
+    assert "what starting a worker costs was not measured here: left out" in table.err
+    assert fittingroom("study", "plan", study, "--cores", 1, "--price", 0.5) == table, "drawn from one seed"
+    value = fittingroom("study", "plan", study, "--cores", 1, "--machines", 3, "--json").json
+    assert [row["machines"] for row in value["machines"]] == [1, 2, 3]
+    assert all(row["low"] <= row["wall"] <= row["high"] and row["cost"] is None for row in value["machines"])
+    trained = sum(run["seconds"] for run in value["runs"])
+    assert value["machines"][0]["low"] <= trained <= value["machines"][0]["high"]
+    assert (value["unknown"], value["study"], value["cores"]) == ([], "small", 1)
+
+
+def test_a_plan_of_what_is_recorded_in_part(study: Path) -> None:
+    for path in Path("runs/studies/small/records").glob("bayes*"):
+        path.unlink()
+    told = fittingroom("study", "plan", study, "--epochs", 1, "--seeds", 1)
+    assert "Left out is 1 run of a model of which nothing is recorded: bayes." in told.out.replace("\n", " ")
+    assert told.out.splitlines()[-1] == f"  fittingroom study run {study} --only bayes --epochs 1 --seeds 1"
+    assert "are scaled from other recipes of the model" in told.err
+    whole = fittingroom("study", "plan", study, "--only", "plain", "--seeds", 1, "--cores", 1, "--json").json
+    part = fittingroom("study", "plan", study, "--only", "plain", "--seeds", 1, "--cores", 1, "--epochs", 1, "--json").json
+    assert part["runs"][0]["scaled"]
+    assert not whole["runs"][0]["scaled"]
+    assert 0 < part["runs"][0]["seconds"] < 1.5 * whole["runs"][0]["seconds"]
+    shutil.rmtree("runs")
+    fittingroom("study", "plan", study).refused(1, "nothing is recorded of any model of small; make a record: fittingroom study run ")
+    fittingroom("study", "plan", study, "--records", "none").refused(2, "no folder none; --records names the folder")
+    fittingroom("study", "plan", study, "--overheads", "none").refused(2, "no file none; --overheads names a record")
+    fittingroom("study", "plan", study, "--cores", 0).refused(2, "--cores")

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from fittingroom.evaluate.curves import measure_history
+from fittingroom.study import results as module
 from fittingroom.study.file import Study, cells, load, recipe_of, seeds_of
 from fittingroom.study.results import Result
 from fittingroom.study.verdict import VERDICTS, Verdict, _alike, judge
@@ -496,3 +498,16 @@ def _distinct(written: str) -> str:
 def test_differences_that_differ_by_rounding_alone_have_no_spread() -> None:
     assert _alike([0.5 - 0.4, 0.3 - 0.2])
     assert not _alike([0.1, 0.1001])
+
+
+def test_the_measures_of_a_run_are_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several metrics ask for them, and a fit among them takes its time."""
+    measured: list[int] = []
+    monkeypatch.setattr(module, "measure_history", lambda history: measured.append(id(history)) or measure_history(history))
+    of = {"run": "plain"}
+    metrics = ("erraticness.accuracy", "erraticness.loss", "gap", "epochs_to_95")
+    claims = "".join(claim("shape", id=f"c{n}", of=of, metric=metric, relation="less", claimed=[9]) for n, metric in enumerate(metrics))
+    study = study_of(tmp_path, claims)
+    results = runs_of(study, "plain", [0.9, 0.91, 0.92])
+    assert len(judge(study, results)) == 4
+    assert sorted(measured) == sorted(id(result.history) for result in results)
