@@ -16,7 +16,7 @@ test: $(VENV)/.ready-dev
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 
-slow: $(VENV)/.ready-dev
+slow: $(VENV)/.ready-dev $(VENV)/.ready-cluster
 	$(BIN)/python -m pytest -q -m slow
 
 $(VENV)/.ready: requirements.lock pyproject.toml $(NATIVE)
@@ -28,6 +28,10 @@ $(VENV)/.ready: requirements.lock pyproject.toml $(NATIVE)
 
 $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	touch $@
+
+$(VENV)/.ready-cluster: $(VENV)/.ready requirements-cluster.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-cluster.lock
 	touch $@
 
 bench: $(VENV)/.ready $(VENV)-bench/.ready

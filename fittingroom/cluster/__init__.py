@@ -1,4 +1,5 @@
-"""Clusters: the runs of a study, a comparison or a search on the nodes of a Ray cluster, each brought back to the caller's folder."""
+"""Clusters: the runs of a study, a comparison or a search on the nodes of a Ray cluster, each brought back to the caller's folder; and
+a team of workers for one run (`fittingroom.cluster.team`)."""
 
 from __future__ import annotations
 
