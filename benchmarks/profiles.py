@@ -33,7 +33,7 @@ PARTS = {
     "dense": ("aten::addmm", "aten::mm", "aten::linear", "aten::matmul"),
     "whole network": ("_Run",),
     "after convolutions": ("_Tail", "_Dropout"),
-    "casts and copies": ("aten::copy_", "aten::to", "aten::_to_copy", "aten::clone", "aten::contiguous", "aten::index_select", "aten::fill_"),
+    "casts and copies": ("aten::copy_", "aten::to", "aten::_to_copy", "aten::clone", "aten::contiguous", "aten::index", "aten::fill_"),
     "augmentation": ("aten::grid_sampler", "aten::affine_grid", "aten::uniform_"),
     "optimiser": ("Optimizer", "aten::_fused", "aten::_foreach", "aten::sqrt", "aten::addcdiv"),
     "loss": ("aten::_log_softmax", "aten::log_softmax", "aten::nll_loss", "aten::cross_entropy"),
