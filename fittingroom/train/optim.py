@@ -129,7 +129,8 @@ class Adam(torch.optim.Optimizer):
     def _count_together(self) -> None:
         """Have the parameters' counts of steps lie side by side, where one addition reaches them all."""
         states = list(self.state.values())
-        self._counts = torch.stack([state["step"] for state in states])
+        # Where they are wanted: what was read from a file lies on the CPU.
+        self._counts = torch.stack([state["step"] for state in states]).to(next(iter(self.state)).device)
         for state, count in zip(states, self._counts.unbind(), strict=True):
             state["step"] = count
 
