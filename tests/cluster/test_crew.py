@@ -48,6 +48,12 @@ DIGITS = TEXT.replace('name = "DATA"', 'name = "digits", size = 16').replace('"d
 EPOCHS = 40
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands have their home in the current folder, which is not to be the project's."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     with nodes(1, 1, cwd=tmp_path_factory.mktemp("nodes")) as cluster:
