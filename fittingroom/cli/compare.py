@@ -36,6 +36,11 @@ Seeds = Annotated[
     int | None, typer.Option("--seeds", min=1, max=1000, help="Seeds 0 to N − 1; missing ones are trained.", show_default=False)
 ]
 
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, max=1024, help="Runs side by side; default: 1, on a cluster one a core.", show_default=False),
+]
+
 
 def compare(
     what: What,
@@ -48,6 +53,7 @@ def compare(
     data_dir: DataDir = None,
     device: Device = "auto",
     threads: Threads = None,
+    workers: Workers = None,
     engine: Engine = "local",
     address: Address = None,
     quiet: Quiet = False,
@@ -65,10 +71,10 @@ def compare(
 
     def train_all(missing: Sequence[Loaded]) -> None:
         names = api.names_of(*what, runs_dir=runs_dir)
-        if engine == "local":
+        if engine == "local" and (workers or 1) == 1:
             _train(missing, names, runs_dir, setting, quiet)
             return
-        with open_crew(engine, address, None, data_dir, device) as crew:
+        with open_crew(engine, address, workers, data_dir, device) as crew:
             _train_with(crew, missing, names, runs_dir, threads or 1, quiet)
 
     found = api.compare_recipes(

@@ -69,6 +69,16 @@ def test_missing_seeds_are_trained_once(recipes: tuple[Path, Path], own_home: Pa
     assert expanded == looked_up, "with --seeds a run stands for its recipe"
 
 
+def test_workers_train_side_by_side_what_one_trains_after_the_other(recipes: tuple[Path, Path], own_home: Path) -> None:
+    alone = fittingroom("compare", *recipes, "--seeds", 2, "--threads", 1, "--json").json
+    together = fittingroom("compare", *recipes, "--seeds", 2, "--workers", 2, "--runs-dir", "others", "--json")
+    assert together.code == 0, together.err
+    assert "(4 of 4)" in together.err
+    assert len(trained(own_home / "others")) == 4
+    assert [one["mean"] for one in together.json["standings"]] == [one["mean"] for one in alone["standings"]]
+    assert [pair["sentence"] for pair in together.json["pairs"]] == [pair["sentence"] for pair in alone["pairs"]]
+
+
 def test_the_page(runs: Path, own_home: Path) -> None:
     done = fittingroom("compare", "network", "classical", "--html", "comparison.html")
     assert done.code == 0, done.err

@@ -23,7 +23,7 @@ def of(**changes: Any) -> Space:
 @pytest.mark.parametrize("name", spaces.shipped())
 def test_shipped_spaces_are_accepted(name: str) -> None:
     loaded = spaces.load(name)
-    assert loaded.trials
+    assert loaded.trials or loaded.budget.minutes
     assert loaded.recipe({}).recipe.data.name == "fashion-mnist"
 
 

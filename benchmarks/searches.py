@@ -1,0 +1,121 @@
+"""Carry out the searches that come with the program, into ``records/searches/`` and ``docs/tuning.md``.
+
+    python benchmarks/searches.py run [NAME…] [--workers 2]
+    python benchmarks/searches.py tables
+
+Each is the command that a person would give, ``fittingroom tune NAME``; stopped, the same command goes on. Where a search is to beat the
+recipe that it starts from, both are then trained on five seeds that the search did not have, and compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from fittingroom import environment
+from fittingroom.files import write_json, write_text
+
+ROOT = Path(__file__).parent.parent
+RECORDS = ROOT / "records" / "searches"
+PAGE = ROOT / "docs" / "tuning.md"
+SEARCHES = {
+    "custom-cnn-half-hour": "custom-cnn",
+    "cnn-vs-svm-search": None,
+    "custom-cnn-search": None,
+}
+"""Each with the recipe that its winner is compared with, where it is."""
+SEEDS = 5
+
+
+def fittingroom(*arguments: str) -> Any:
+    """Carry a command out in the checkout; return the value that it prints."""
+    command = [sys.executable, "-m", "fittingroom", *arguments, "--json"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def run(names: list[str], workers: int) -> None:
+    """Carry out searches, and write each down when it is done."""
+    for name in names:
+        path = RECORDS / f"{name}.json"
+        began = time.time()
+        found = fittingroom("tune", name, "--workers", str(workers))
+        record = {"environment": environment.describe(), "workers": workers, "seconds": time.time() - began, "search": found}
+        base = SEARCHES[name]
+        if base is not None:
+            winner = next(trial for trial in found["trials"] if trial["number"] == found["winner"])
+            record["comparison"] = fittingroom("compare", base, winner["run"], "--seeds", str(SEEDS), "--workers", str(workers))
+        write_json(path, record)
+
+
+def table() -> str:
+    """Return what the searches found, as far as they are recorded."""
+    records = {name: json.loads(path.read_text()) for name in SEARCHES if (path := RECORDS / f"{name}.json").exists()}
+    if not records:
+        return "*Not carried out yet.*\n"
+    columns = ("search", "trials", "minutes of training", "best score", "the winner, on fresh seeds", "luck in the best score")
+    rows = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
+    told = []
+    for name, record in records.items():
+        search, machine = record["search"], record["environment"]
+        trials = search["trials"]
+        states = [trial["state"] for trial in trials]
+        winner = next(one for one in search["finalists"] if one["number"] == search["winner"])
+        low, high = search["optimism"]["interval"]
+        cells = (
+            f"`{name}`",
+            f"{states.count('complete')} complete, {states.count('pruned')} given up",
+            f"{sum(one['seconds'] for one in trials) / 60:.0f}",
+            f"{search['best']['value']:.2%}",
+            f"{winner['mean']:.2%} ({', '.join(f'{score:.2%}' for score in winner['scores'].values())})",
+            f"{100 * search['optimism']['value']:.2f} points ({_signed(100 * low)} to {_signed(100 * high)})",
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+        values = next(trial["params"] for trial in trials if trial["number"] == search["winner"])
+        told.append(f"* `{name}`, on {machine['cores']} cores of an {machine['processor']}: {', '.join(map(_value, values.items()))}.")
+        if "comparison" in record:
+            sentences = " ".join(pair["sentence"] for pair in record["comparison"]["pairs"])
+            told.append(f"  Against `{SEARCHES[name]}`, on seeds that the search did not have: {sentences}")
+    return "\n".join([*rows, "", "What won:", "", *told]) + "\n"
+
+
+def _signed(points: float) -> str:
+    return f"{points:+.2f}".replace("-", "−")
+
+
+def _value(item: tuple[str, Any]) -> str:
+    key, value = item
+    return f"`{key}` {f'{value:.3g}' if isinstance(value, float) else json.dumps(value)}"
+
+
+def page() -> str:
+    """Return the page with its table made anew."""
+    before, mark, rest = PAGE.read_text(encoding="utf-8").partition("<!-- records: searches -->\n")
+    _, end, after = rest.partition("<!-- /records -->")
+    return before + mark + table() + end + after
+
+
+def main() -> None:
+    """Carry out the command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    running = commands.add_parser("run")
+    running.add_argument("names", nargs="*", metavar="NAME", help=", ".join(SEARCHES))
+    running.add_argument("--workers", type=int, default=2)
+    commands.add_parser("tables")
+    options = parser.parse_args()
+    if options.command == "run":
+        if unknown := set(options.names) - set(SEARCHES):
+            parser.error(f"no search {', '.join(sorted(unknown))}; there are {', '.join(SEARCHES)}")
+        run(options.names or list(SEARCHES), options.workers)
+    else:
+        write_text(PAGE, page())
+
+
+if __name__ == "__main__":
+    main()
