@@ -111,9 +111,7 @@ def _train(missing: Sequence[Loaded], names: Mapping[str, str], runs_dir: Path, 
             experiment.train(loaded, None, runs_dir, watching)
 
 
-def _train_with(
-    crew: AnyCrew, missing: Sequence[Loaded], names: Mapping[str, str], runs_dir: Path, threads: int, quiet: bool
-) -> None:
+def _train_with(crew: AnyCrew, missing: Sequence[Loaded], names: Mapping[str, str], runs_dir: Path, threads: int, quiet: bool) -> None:
     """Train the missing runs side by side, and say which are trained."""
     from fittingroom import api
 

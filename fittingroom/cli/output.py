@@ -24,6 +24,7 @@ __all__ = [
     "Watch",
     "accuracy_line",
     "download_progress",
+    "duration",
     "note",
     "notices",
     "print_json",
@@ -85,6 +86,14 @@ def print_table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]
         console.print(table)
     for line in capture.get().splitlines():
         print(line.rstrip())
+
+
+def duration(seconds: float) -> str:
+    """Say ``32 s``, ``12 min`` or ``2 h 5 min``: a forecast is not exact to the second."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{max(seconds, 0):.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def accuracy_line(split: str, judged: Evaluation) -> str:

@@ -12,7 +12,7 @@ import typer
 
 from fittingroom.cli.engine import Address, Engine, check_engine, open_crew
 from fittingroom.cli.options import DataDir, Device, Epochs, Json, Only, Records, RunsDir, Seeds, StudyName
-from fittingroom.cli.output import note, notices, print_json, print_line, print_table
+from fittingroom.cli.output import duration, note, notices, print_json, print_line, print_table
 from fittingroom.cli.plan import plan_study
 from fittingroom.cli.records import records_of
 from fittingroom.errors import UsageError
@@ -210,7 +210,7 @@ def _print_plan(planned: Sequence[Planned], stands: Standing, timings: Timings, 
     print_table([("run", "left"), ("", "left"), ("threads", "right"), ("time", "right")], rows)
     print_line("")
     more = f", and {unknown} runs of which nobody knows yet" if unknown else ""
-    print_line(f"about {_duration(total)} with {workers} {'worker' if workers == 1 else 'workers'}{more}")
+    print_line(f"about {duration(total)} with {workers} {'worker' if workers == 1 else 'workers'}{more}")
 
 
 @contextmanager
@@ -236,7 +236,7 @@ def _watched(planned: Sequence[Planned], stands: Standing) -> Iterator[Callable[
             return f"{one.title}: {event.values['reason']}"
         if event.kind != "done":
             return None
-        left = "" if progress.left is None else f"; about {_duration(progress.left)} left"
+        left = "" if progress.left is None else f"; about {duration(progress.left)} left"
         return f"[{before + progress.finished}/{len(planned)}] {one.title}{left}"
 
     if not console.is_terminal or not stands.todo:
@@ -250,7 +250,7 @@ def _watched(planned: Sequence[Planned], stands: Standing) -> Iterator[Callable[
         def watch(one: Planned, event: Event, progress: Any) -> None:
             if said := line(one, event, progress):
                 bar.console.print(said, markup=False)
-            left = "" if progress.left is None else f", about {_duration(progress.left)} left"
+            left = "" if progress.left is None else f", about {duration(progress.left)} left"
             done = f"{before + progress.finished} of {len(planned)} runs{left}"
             bar.update(task, completed=progress.share, description=done)
 
@@ -320,12 +320,4 @@ def _paragraph(text: str, indent: str = "") -> list[str]:
 
 
 def _time(seconds: float | None) -> str:
-    return "?" if seconds is None else _duration(seconds)
-
-
-def _duration(seconds: float) -> str:
-    """Say ``32 s``, ``12 min`` or ``2 h 5 min``: a forecast is not exact to the second."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{max(seconds, 0):.0f} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+    return "?" if seconds is None else duration(seconds)

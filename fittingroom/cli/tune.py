@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fittingroom.cli.engine import Address, Engine, check_engine, open_crew
 from fittingroom.cli.options import DataDir, Device, Json, Quiet, RunsDir, Threads
-from fittingroom.cli.output import note, print_json, print_line, print_table, written
+from fittingroom.cli.output import duration, note, print_json, print_line, print_table, written
 from fittingroom.errors import ExtraMissing, FittingRoomError, UsageError
 
 if TYPE_CHECKING:
     from fittingroom.cluster import AnyCrew
     from fittingroom.tune.finalists import Outcome
+    from fittingroom.tune.progress import Progress
     from fittingroom.tune.search import Search
     from fittingroom.tune.space import Objective
     from fittingroom.tune.worker import Order
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["tune"]
 
 SHOWN_TRIALS = 10
+SHOWN_IN_HAND = 2
+LOOK_SECONDS = 1.0
+"""Between two looks at how far a search is."""
 
 What = Annotated[str, typer.Argument(metavar="SPACE.toml", help="A space file, or the name of one that comes with the program.")]
 Name = Annotated[str | None, typer.Option("--name", help="Of the search; the default is the file's.", show_default=False)]
@@ -93,7 +98,8 @@ def tune(
             threads=threads or (1 if crew or places > 1 else None),
         )
         try:
-            _work(order, search, places, crew, (lambda line: None) if quiet else note)
+            with _watched(search, places, order.deadline, quiet) as notify:
+                _work(order, search, places, crew, notify)
         except KeyboardInterrupt:
             note("stopped; go on with the same command")
             raise
@@ -128,6 +134,50 @@ def _work(order: Order, search: Search, workers: int, crew: AnyCrew | None, noti
         worker.carry_out(order, notify=notify)
     else:
         worker.start(order, workers, notify)
+
+
+@contextmanager
+def _watched(search: Search, places: int, deadline: float | None, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Watch a search: a line for each trial that ends, and on a terminal below them how far it is."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False, emoji=False)
+    if quiet or not console.is_terminal:
+        yield (lambda line: None) if quiet else note
+        return
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    from fittingroom.tune.progress import progress
+
+    ended = Event()
+    with Progress(TextColumn("{task.description}"), BarColumn(bar_width=20), console=console, transient=True) as bar:
+        task = bar.add_task("begins …", total=1.0)
+
+        def look() -> None:
+            while not ended.wait(LOOK_SECONDS):
+                with suppress(FittingRoomError):  # whoever carries the trials out tells of it
+                    found = progress(search, places, deadline)
+                    bar.update(task, completed=found.share, description=_how_far(search.space.objective, found))
+            search.storage.remove_session()  # this thread's
+
+        watcher = Thread(target=look, daemon=True)
+        watcher.start()
+        try:
+            yield lambda line: bar.console.print(line, markup=False)
+        finally:
+            ended.set()
+            watcher.join()
+
+
+def _how_far(objective: Objective, found: Progress) -> str:
+    """Say it in a line, and in another what is being trained."""
+    of = "" if found.of is None else f" of {found.of}"
+    what = f"{found.done}{of} trials" if found.phase == "trials" else f"finalists: {found.done}{of} trainings"
+    best = "" if found.best is None else f", best {_score(objective, found.best)}"
+    left = "" if found.left is None else f", about {duration(found.left)} left"
+    shown = [f"{name}, epoch {epoch}" for name, epoch in found.in_hand[:SHOWN_IN_HAND]]
+    more = len(found.in_hand) - len(shown)
+    return f"{what}{best}{left}\n" + "; ".join(shown) + (f"; {more} more" if more > 0 else "")
 
 
 def _show(found: Outcome, page: Path) -> None:

@@ -68,6 +68,19 @@ def test_from_a_file_to_a_winner_and_again(space: Path) -> None:
     assert fittingroom("runs", "list", "--runs-dir", "runs/tune/mine/trials").out.count("finished") == 3
 
 
+def test_a_terminal_shows_how_far_it_is(space: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("fittingroom.cli.tune.LOOK_SECONDS", 0.01)
+    done = fittingroom("tune", space, "--threads", 1, "--set", "train.epochs=5")
+    assert done.code == 0, done.err
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.err)
+    assert re.search(r"[12] of 3 trials, best [\d.]+%, about \d+ s left ", plain)
+    assert re.search(r"^trial [12], epoch \d", plain, re.MULTILINE)
+    assert "finalists: 1 of 2 trainings" in plain
+    assert max(map(len, re.split(r"[\r\n]+", plain))) <= 80
+
+
 @pytest.mark.slow
 def test_workers_find_the_same(space: Path) -> None:
     done = fittingroom("tune", space, "--workers", 2, "--name", "two", "--json")
