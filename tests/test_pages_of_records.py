@@ -1,0 +1,48 @@
+"""The pages whose tables are made from records: they say what the records say, and the records hold together."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SCALE = ROOT / "records" / "scale.json"
+SEARCHES = sorted((ROOT / "records" / "searches").glob("*.json"))
+
+
+def script(name: str) -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "benchmarks" / f"{name}.py"))
+
+
+@pytest.mark.parametrize(("page", "name"), [("scale", "scale"), ("tuning", "searches"), ("cluster", "cluster")])
+def test_a_page_is_made_from_its_records(page: str, name: str) -> None:
+    made = script(name)["page"]()
+    assert (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") == made, f"run benchmarks/{name}.py tables"
+
+
+@pytest.mark.skipif(not SCALE.exists(), reason="not measured yet: python benchmarks/scale.py run")
+def test_what_was_predicted_is_near_what_was_measured() -> None:
+    for row, seconds in script("scale")["compared"]():
+        middle = sorted(seconds)[len(seconds) // 2]
+        assert row.wall == pytest.approx(middle, rel=0.25)
+    assert len(json.loads(SCALE.read_text(encoding="utf-8"))["rounds"]) >= 2
+
+
+def test_every_search_that_comes_with_the_program_has_its_row() -> None:
+    assert set(script("searches")["SEARCHES"]) == {path.stem for path in (ROOT / "fittingroom" / "spaces").glob("*.toml")}
+
+
+@pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.stem)
+def test_a_recorded_search_is_whole(path: Path) -> None:
+    search = json.loads(path.read_text(encoding="utf-8"))["search"]
+    assert [trial["number"] for trial in search["trials"]] == list(range(len(search["trials"])))
+    complete = [trial for trial in search["trials"] if trial["state"] == "complete"]
+    assert search["best"]["value"] == max(trial["value"] for trial in complete)
+    winner = max(search["finalists"], key=lambda one: fmean(one["scores"].values()))
+    assert search["winner"] == winner["number"]
+    assert search["optimism"]["value"] == pytest.approx(search["best"]["value"] - fmean(winner["scores"].values()))
