@@ -19,7 +19,7 @@ def script(name: str) -> dict[str, Any]:
     return runpy.run_path(str(ROOT / "benchmarks" / f"{name}.py"))
 
 
-@pytest.mark.parametrize(("page", "name"), [("scale", "scale"), ("tuning", "searches"), ("cluster", "cluster")])
+@pytest.mark.parametrize(("page", "name"), [("scale", "scale"), ("tuning", "searches"), ("cluster", "cluster"), ("commands", "runner")])
 def test_a_page_is_made_from_its_records(page: str, name: str) -> None:
     made = script(name)["page"]()
     assert (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") == made, f"run benchmarks/{name}.py tables"
@@ -31,6 +31,12 @@ def test_what_was_predicted_is_near_what_was_measured() -> None:
         middle = sorted(seconds)[len(seconds) // 2]
         assert row.wall == pytest.approx(middle, rel=0.25)
     assert len(json.loads(SCALE.read_text(encoding="utf-8"))["rounds"]) >= 2
+
+
+def test_a_study_costs_little_beside_its_runs() -> None:
+    overhead = script("runner")["overhead"]
+    for one in json.loads((ROOT / "records" / "runner.json").read_text(encoding="utf-8")).values():
+        assert 0 < overhead(one["seconds"], one["workers"], one["runs"]) < 0.05
 
 
 def test_every_search_that_comes_with_the_program_has_its_row() -> None:
