@@ -95,12 +95,11 @@ def hand_out(settings: Data, about: Mapping[str, Any], data_dir: Path | None, se
     Raises:
         RunError: what was sent is damaged.
     """
-    key = (settings.name, data_dir, settings.size, settings.channels, "pad")
-    if key in catalog._kept and describe(catalog._kept[key]) == about:
+    named: dict[str, Any] = {"data_dir": data_dir, "size": settings.size, "channels": settings.channels}
+    if (kept := catalog.kept(settings.name, **named)) is not None and describe(kept) == about:
         return
-    catalog._kept.clear()  # a node need not hold what it worked on before
-    own = _own(settings, about, data_dir)
-    catalog._kept[key] = own if own is not None else unpack(sent())
+    catalog.forget()  # a node need not hold what it worked on before
+    catalog.keep(settings.name, **named, dataset=_own(settings, about, data_dir) or unpack(sent()))
 
 
 def _own(settings: Data, about: Mapping[str, Any], data_dir: Path | None) -> DataSet | None:

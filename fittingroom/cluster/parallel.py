@@ -81,6 +81,10 @@ class _Share:
     def rows(self) -> slice:
         return rows_of(self.count, self.rank, self.size)
 
+    @property
+    def everyones(self) -> list[slice]:
+        return [rows_of(self.count, rank, self.size) for rank in range(self.size)]
+
 
 class _Sum(torch.autograd.Function):
     """The sum of a tensor over all processes; its gradient, too, is summed over all of them."""
@@ -105,6 +109,47 @@ def _across(x: Tensor) -> Tensor:
     return total
 
 
+class _Norm(torch.autograd.Function):
+    """Batch norm over the rows of all processes: each sends the sums of its own, once on the way there and once on the way back.
+
+    Means and variances of the parts are put together as by Chan, Golub and LeVeque (1979), the same in every process; the gradient is
+    that of Ioffe and Szegedy (2015). Returns the output, with the mean and the variance (biased) of the whole batch.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, share: _Share) -> tuple[Tensor, Tensor, Tensor]:
+        places = math.prod(x.shape[2:])
+        parts = torch.zeros(share.size, 2, x.shape[1], device=x.device)
+        if len(x):
+            parts[share.rank, 0], parts[share.rank, 1] = torch.batch_norm_update_stats(x.float(), None, None, 0.0)
+        dist.all_reduce(parts)
+        counts = torch.tensor([rows.stop - rows.start for rows in share.everyones], device=x.device).mul_(places).view(-1, 1)
+        means, variances = parts.unbind(1)
+        count = share.count * places
+        mean = (means * counts).sum(0) / count
+        variance = ((variances + (means - mean).square()) * counts).sum(0) / count
+        ctx.save_for_backward(x, weight, mean, variance)
+        ctx.eps, ctx.count = eps, count
+        ctx.mark_non_differentiable(mean, variance)
+        return functional.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps), mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        x, weight, mean, variance = ctx.saved_tensors
+        gradient, values, scale = gradients[0].float(), x.float(), (variance + ctx.eps).rsqrt()
+        own = torch.zeros(2, len(mean), device=x.device)
+        if len(x):
+            _, own[0], own[1] = torch.ops.aten.native_batch_norm_backward(
+                gradient, values, None, None, None, mean, scale, True, ctx.eps, [False, True, True]
+            )
+        of_weight, of_bias = _summed(own) / ctx.count
+        slope = weight * scale
+        # What comes back is slope · (gradient − normal · of_weight − of_bias), where normal is x as batch norm leaves it.
+        rest = functional.batch_norm(values, mean, variance, -slope * of_weight, -slope * of_bias, training=False, eps=ctx.eps)
+        back = rest.addcmul_(gradient, slope.view([1, -1] + [1] * (x.dim() - 2)))
+        return back.to(x.dtype), own[0], own[1], None, None
+
+
 class _WholeNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm whose statistics are those of the whole batch, of which this process has some rows."""
 
@@ -113,16 +158,11 @@ class _WholeNorm(nn.modules.batchnorm._BatchNorm):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
+        y, mean, variance = _Norm.apply(x, self.weight, self.bias, self.eps, self.share)  # type: ignore[no-untyped-call]
         count = self.share.count * math.prod(x.shape[2:])
-        axes = [axis for axis in range(x.dim()) if axis != 1]
-        each = [1, -1] + [1] * (x.dim() - 2)
-        values = x.float()
-        mean = _across(values.sum(axes)) / count
-        centred = values - mean.view(each)
-        variance = _across(centred.square().sum(axes)) / count
-        self._move(mean.detach(), variance.detach() * (count / max(count - 1, 1)))
-        scale = self.weight * (variance + self.eps).rsqrt()
-        return (centred * scale.view(each) + self.bias.view(each)).to(x.dtype)
+        self._move(mean, variance * (count / max(count - 1, 1)))
+        normed: Tensor = y
+        return normed
 
     def _move(self, mean: Tensor, variance: Tensor) -> None:
         """Move the running statistics towards those of a batch."""

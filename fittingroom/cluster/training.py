@@ -13,16 +13,15 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-from fittingroom import experiment, recipe
+from fittingroom import recipe
 from fittingroom.cluster import data
 from fittingroom.cluster.scratch import scratch
 from fittingroom.cluster.transfer import Followed, Parcel, write_into
 from fittingroom.errors import FittingRoomError
 from fittingroom.experiment import Setting
 from fittingroom.recipe import Loaded
-from fittingroom.runs import Run
 from fittingroom.train.loop import Diverged
-from fittingroom.workers.server import seconds_per_image
+from fittingroom.workers import work
 
 __all__ = ["carry_out"]
 
@@ -70,7 +69,7 @@ def _live(order: Mapping[str, Any], folder: Path, fetch: Callable[[], bytes], sa
     except Exception as error:
         traceback.print_exc()  # a defect, or too little memory: the node's log has it
         sys.stderr.flush()
-        if _out_of_memory(error):  # that is a death like one by the system's hand: another worker may have more luck
+        if work.out_of_memory(error):
             os._exit(1)
         report("failed", reason=f"{type(error).__name__}: {error}", final=False, code=1)
     finally:
@@ -92,20 +91,9 @@ def _carried_out(order: Mapping[str, Any], folder: Path, fetch: Callable[[], byt
         epoch_done=lambda record: report("epoch", record=record),
     )
     if order["do"] == "time":
-        return seconds_per_image(loaded, setting)
-    _train(loaded, folder, order["test"], setting)
+        return work.seconds_per_image(loaded, setting)
+    work.carry_out(loaded, folder, order["test"], setting)
     return {}
-
-
-def _train(loaded: Loaded, folder: Path, test: str, setting: Setting) -> None:
-    """Begin a run or go on with it, and open the test set once at its end where that is asked for."""
-    run = Run(folder)
-    if not (folder / "recipe.toml").exists():
-        experiment.train(loaded, folder, setting=setting)
-    elif run.state != "finished":
-        experiment.resume(run, setting)
-    if test and "test" not in run.evaluation:
-        experiment.evaluate(run, test=True, reason=test, setting=setting)
 
 
 def _now_and_then(report: Callable[[int, int, int], None]) -> Callable[[int, int, int], None]:
@@ -125,7 +113,3 @@ def _forget_memory_peak() -> None:
     """Have the peak of a process that carries out one run after another be that of the run at hand (Linux)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)

@@ -30,7 +30,7 @@ from fittingroom.data.table import read_table
 from fittingroom.errors import DataError, DataMissing, UsageError, nearest
 from fittingroom.files import write_bytes
 
-__all__ = ["CATALOG", "Available", "NamedSet", "Surroundings", "available", "fetch", "keep", "load"]
+__all__ = ["CATALOG", "Available", "NamedSet", "Surroundings", "available", "fetch", "forget", "keep", "kept", "load"]
 
 Notify = Callable[[str], None]
 
@@ -169,8 +169,8 @@ def load(
         if not _is_folder(data_dir):
             raise UsageError(f"{data_dir}: no such folder; name one that holds data, or leave out the data folder")
     notify = notify or _silent
-    if (kept := _kept.get((name, data_dir, size, channels, fit))) is not None:
-        dataset = kept if with_test else replace(kept, test=None)
+    if (held := _kept.get((name, data_dir, size, channels, fit))) is not None:
+        dataset = held if with_test else replace(held, test=None)
     else:
         dataset = _load(name, data_dir, size, channels, fit, with_test, download, notify, progress, surroundings)
     for notice in dataset.notices:
@@ -178,15 +178,42 @@ def load(
     return dataset
 
 
-def keep(name: str, *, data_dir: Path | None = None, size: Size | None = None, channels: int | None = None, fit: Fit = "pad") -> None:
-    """Load a set, and have `load` give it out from memory from now on: processes forked from this one share it.
+def keep(
+    name: str,
+    *,
+    data_dir: Path | None = None,
+    size: Size | None = None,
+    channels: int | None = None,
+    fit: Fit = "pad",
+    dataset: DataSet | None = None,
+) -> None:
+    """Have `load` give a set out from memory from now on; processes forked from this one share it.
+
+    Args:
+        name: as for `load`, as are the other arguments.
+        dataset: the set, with its test images; None loads it.
 
     Raises:
         FittingRoomError: as `load` has it.
     """
-    dataset = load(name, data_dir=data_dir, size=size, channels=channels, fit=fit, with_test=True)
-    data_dir = data_dir and (Surroundings.of_this_process().cwd / data_dir).resolve()
-    _kept[name, data_dir, size, channels, fit] = dataset
+    found = dataset or load(name, data_dir=data_dir, size=size, channels=channels, fit=fit, with_test=True)
+    _kept[name, _absolute(data_dir), size, channels, fit] = found
+
+
+def kept(
+    name: str, *, data_dir: Path | None = None, size: Size | None = None, channels: int | None = None, fit: Fit = "pad"
+) -> DataSet | None:
+    """Return the set that `load` gives out from memory, or None."""
+    return _kept.get((name, _absolute(data_dir), size, channels, fit))
+
+
+def forget() -> None:
+    """Forget all sets that were kept."""
+    _kept.clear()
+
+
+def _absolute(data_dir: Path | None) -> Path | None:
+    return data_dir and (Surroundings.of_this_process().cwd / data_dir).resolve()
 
 
 def _load(

@@ -24,20 +24,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from fittingroom import experiment, models, native, recipe
 from fittingroom.data import catalog
 from fittingroom.data.resident import Resident
 from fittingroom.environment import describe
 from fittingroom.errors import FittingRoomError
-from fittingroom.experiment import Machine, Setting
+from fittingroom.experiment import Setting
 from fittingroom.recipe import Loaded
 from fittingroom.runs import Run
 from fittingroom.train.loop import Diverged, fit
 from fittingroom.train.precision import choose_precision
+from fittingroom.workers.work import carry_out, out_of_memory, seconds_per_image
 
-__all__ = ["main", "seconds_per_image"]
+__all__ = ["main"]
 
 Report = Callable[..., None]
 
@@ -47,8 +47,6 @@ LONGEST_REASON = 800
 WATCH_SECONDS = 0.2
 # How long a worker waits for a run folder whose owner, orphaned, has yet to notice.
 PATIENCE_SECONDS = 30.0
-
-TIMED_IMAGES, TIMED_SECONDS = 512, 0.5
 
 
 def main() -> None:
@@ -166,7 +164,7 @@ def _live(order: dict[str, Any], loaded: Loaded, out: int, parent: int) -> None:
         report("failed", reason=str(error)[:LONGEST_REASON], final=isinstance(error, Diverged))
         code = error.exit_code
     except Exception as error:
-        if not _out_of_memory(error):  # that is a death like one by the system's hand: another worker may have more luck
+        if not out_of_memory(error):
             traceback.print_exc()  # a defect, and nobody else will tell where
             report("failed", reason=f"{type(error).__name__}: {error}"[:LONGEST_REASON], final=False)
     finally:
@@ -181,10 +179,6 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
-
-
 def _carried_out(order: dict[str, Any], loaded: Loaded, report: Report) -> dict[str, Any]:
     setting = Setting(
         data_dir=Path(order["data_dir"]) if order["data_dir"] else None,
@@ -196,21 +190,10 @@ def _carried_out(order: dict[str, Any], loaded: Loaded, report: Report) -> dict[
     )
     if order["do"] == "time":
         return seconds_per_image(loaded, setting)
-    _train(loaded, Path(order["folder"]), order["test"], setting)
+    folder = Path(order["folder"])
+    _until_free(Run(folder))
+    carry_out(loaded, folder, order["test"], setting)
     return {}
-
-
-def _train(loaded: Loaded, folder: Path, test: str, setting: Setting) -> None:
-    """Begin a run or go on with it, and open the test set once at its end where that is asked for."""
-    run = Run(folder)
-    _until_free(run)
-    if (folder / "recipe.toml").exists():
-        if run.state != "finished":
-            experiment.resume(run, setting)
-    else:
-        experiment.train(loaded, folder, setting=setting)
-    if test and "test" not in run.evaluation:
-        experiment.evaluate(run, test=True, reason=test, setting=setting)
 
 
 def _until_free(run: Run) -> None:
@@ -218,27 +201,3 @@ def _until_free(run: Run) -> None:
     end = time.monotonic() + PATIENCE_SECONDS
     while run.locked and time.monotonic() < end:
         time.sleep(0.02)
-
-
-def seconds_per_image(loaded: Loaded, setting: Setting) -> dict[str, Any]:
-    """Time a few steps of a recipe: seconds of training per image (None for a classical model), images of a training pass, and device.
-
-    The first pass over `TIMED_IMAGES` images, in which everything is set up, does not count; of those that follow, within
-    `TIMED_SECONDS`, the fastest does.
-    """
-    machine = Machine.choose(loaded.recipe, setting)
-    prepared = experiment.prepare(loaded.recipe, setting)
-    images = {"images": len(prepared.training), "device": machine.device.type}
-    model = experiment.new_model(loaded.recipe, prepared.data.input_shape, len(prepared.data.classes), machine.device)
-    if not isinstance(model, nn.Module):
-        return {"seconds_per_image": None, **images}
-    native.keep_freed_memory()
-    short = loaded.recipe.updated({"train.epochs": 1000, "train.stop": None})
-    count = min(len(prepared.training), max(TIMED_IMAGES, 2 * short.train.batch_size))
-    training = prepared.resident(prepared.training.take(np.arange(count)), machine.device)
-    seconds: list[float] = []
-    for epoch in fit(model, training, None, short, len(prepared.data.classes), machine.precision):
-        seconds.append(epoch.record["train"]["seconds"])
-        if len(seconds) > 1 and sum(seconds) > TIMED_SECONDS:
-            break
-    return {"seconds_per_image": min(seconds[1:]) / count, **images}
