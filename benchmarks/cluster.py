@@ -38,6 +38,7 @@ seeds = {list(range(RUNS))}
 claims = []
 [runs.lenet5]
 """
+WAYS = ("local", "ray here", "two nodes")
 TRAINED = ("compact", "resnet20")
 
 
@@ -73,13 +74,12 @@ def epoch_seconds(path: Path) -> Iterator[float]:
         yield float(json.loads(line)["train"]["seconds"])
 
 
-def measured(backwards: bool) -> dict[str, Any]:
-    """One round."""
-    done: dict[str, Any] = {"load": os.getloadavg()[0]}
+def measure(done: dict[str, Any], backwards: bool) -> None:
+    """Measure what a round lacks, into ``done``."""
+    turns = slice(None, None, -1 if backwards else 1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ways = ["local", "ray here", "two nodes"]
-        for way in reversed(ways) if backwards else ways:
+        for way in [way for way in WAYS if way not in done][turns]:
             if way == "local":
                 done[way] = study(folder, "--workers", "2")
             elif way == "ray here":
@@ -87,19 +87,19 @@ def measured(backwards: bool) -> dict[str, Any]:
             else:
                 with nodes(1, 1, cwd=folder) as cluster:
                     done[way] = study(folder, "--engine", "ray", "--address", cluster.address)
-        for model in TRAINED:
-            for workers in (2, 1) if backwards else (1, 2):
-                done[f"{model}, {workers}"] = one_run(folder, model, workers)
-    return done
+        for model, workers in [(model, workers) for model in TRAINED for workers in (1, 2) if f"{model}, {workers}" not in done][turns]:
+            done[f"{model}, {workers}"] = one_run(folder, model, workers)
 
 
 def run(rounds: int) -> None:
-    """Measure the rounds that are missing."""
+    """Measure the rounds, or parts of them, that are missing."""
     record: dict[str, Any] = json.loads(RECORD.read_text()) if RECORD.exists() else {"environment": environment.describe(), "rounds": []}
-    while len(record["rounds"]) < rounds:
-        record["rounds"].append(measured(backwards=len(record["rounds"]) % 2 == 1))
+    record["rounds"] += [{} for _ in range(rounds - len(record["rounds"]))]
+    for number, done in enumerate(record["rounds"], 1):
+        done.setdefault("load", os.getloadavg()[0])
+        measure(done, backwards=number % 2 == 0)
         write_json(RECORD, record)
-        print(f"round {len(record['rounds'])}", flush=True)
+        print(f"round {number}", flush=True)
 
 
 def cost() -> str:
