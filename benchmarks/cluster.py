@@ -108,7 +108,7 @@ def cost() -> str:
         return "*Not measured yet.*\n"
     record = json.loads(RECORD.read_text())
     rounds, machine = record["rounds"], record["environment"]
-    rows = ["| by | seconds | over local workers | not training, a core |", "| --- | --- | --- | --- |"]
+    rows = ["| by | seconds | over local workers | of these a core did not train |", "| --- | --- | --- | --- |"]
     names = {
         "local": "two local workers",
         "ray here": "`--engine ray`, which starts Ray and ends it",
@@ -133,7 +133,7 @@ def together() -> str:
         return "*Not measured yet.*\n"
     rounds = json.loads(RECORD.read_text())["rounds"]
     rows = [
-        "| network | one process: an epoch | two workers: an epoch | quicker | waiting beside the epochs, one | two |",
+        "| network | an epoch: one process | two workers | speed, two over one | waiting beside the epochs: one process | two workers |",
         "| --- " * 6 + "|",
     ]
     for model in TRAINED:

@@ -160,7 +160,7 @@ def spread(values: list[float], unit: str, digits: int) -> str:
 
 def protocols_table() -> str:
     """What the reports' networks reach at the end of their protocols, one run each."""
-    lines = ["| network | epochs | validation | test (95 % interval) | training |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| record | epochs | validation | test (95 % interval) | training |", "| --- | --- | --- | --- | --- |"]
     for path in sorted((RECORDS / "protocols").glob("*.json")):
         record: dict[str, Any] = json.loads(path.read_text())
         test, validation = record["evaluation"]["test"], record["evaluation"].get("validation")

@@ -36,7 +36,8 @@ fittingroom train mine.toml --show
 
 `--set` overrides any value, by table and key; `--show` prints all of them with where each came from, and trains nothing. The
 recipes of the reports come with the program: `fittingroom train lenet5` takes that of the report. `fittingroom models NAME`
-lists the arguments of a model.
+lists the arguments of a model. For a classical model (a support-vector machine, a forest …) only `model`, `seed` and `data` count: it is
+fitted in one go, to the images as `data` scales them.
 
 Where the default is *none*, that is what holds when the key is left out: TOML has no word for it.
 

@@ -106,8 +106,9 @@ class Normalise(Table):
     """
 
     kind: Literal["unit", "mean-std", "raw-mean-std", "given"] = "mean-std"
-    """`unit`: x / 255. `mean-std`: x / 255, then the training set's own mean and std per channel. `given`: the same with
-    the stated numbers. `raw-mean-std`: (x − 0.2860) / 0.3530 on raw 0–255 pixels, the slip of report `custom-cnn`, as written."""
+    """`unit`: x / 255. `mean-std`: x / 255, then the training set's own mean and std per channel; with `{ mean = […], std = […] }`
+    the stated numbers take their place. `raw-mean-std`: (x − 0.2860) / 0.3530 on raw 0–255 pixels, the slip of report `custom-cnn`,
+    as written."""
     mean: tuple[float, ...] = ()
     std: tuple[Annotated[float, Field(gt=0)], ...] = ()
 

@@ -12,7 +12,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -395,7 +395,7 @@ def _refuse_what_is_there(path: Path) -> None:
 
 
 def find(reference: str | Path, runs: Path) -> Run:
-    """Return the run that a person means: a folder, the name of one in ``runs``, a part of a name, or `last`.
+    """Return the run that a person means: a folder, the name of one in ``runs``, a part of a name, or `last`, the newest.
 
     Raises:
         RunError: there is none, or several.
@@ -421,10 +421,17 @@ def find(reference: str | Path, runs: Path) -> Run:
 
 
 def list_runs(runs: Path) -> list[Run]:
-    """Return all runs directly in a folder, oldest first by name."""
+    """Return all runs directly in a folder, oldest first."""
     if not os.path.isdir(runs):  # noqa: PTH112 - as in `find`
         return []
-    return [Run(path.parent) for path in sorted(runs.glob("*/recipe.toml"))]
+    return sorted((Run(path.parent) for path in sorted(runs.glob("*/recipe.toml"))), key=_age)
+
+
+def _age(run: Run) -> tuple[str, int]:
+    """When a run was created: by its own word, to the second, and then by its recipe; a damaged one comes first."""
+    with suppress(RunError, OSError):
+        return str(run.read("state.json", {}).get("created", "")), (run.path / "recipe.toml").stat().st_mtime_ns
+    return "", 0
 
 
 def _lock(file: IO[bytes]) -> bool:

@@ -244,6 +244,10 @@ def test_find_by_what_a_person_types(tmp_path: Path) -> None:
     assert runs.list_runs(tmp_path / "none") == []
     shutil.rmtree(tmp_path / names[2])
     assert found("last") == names[1]
+    runs.create(tmp_path / "a-name-of-its-own", LOADED)
+    assert found("last") == "a-name-of-its-own", "the newest, whatever it is called"
+    (tmp_path / "a-name-of-its-own" / "state.json").write_text("{")
+    assert found("last") == names[1], "when a damaged run was created, nobody knows"
 
 
 def test_names_tell_when_what_and_which() -> None:
