@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from fittingroom import environment
+from fittingroom.environment import cores
 from fittingroom.files import write_json, write_text
 from fittingroom.recipe import load as load_recipe
 from fittingroom.study import execute
@@ -31,7 +32,7 @@ from fittingroom.study.file import Study, load
 from fittingroom.study.plan import plan
 from fittingroom.study.results import read_records
 from fittingroom.study.scale import Estimate, Row, estimates, forecast, read_overheads
-from fittingroom.study.timing import Timings, cores
+from fittingroom.study.timing import Timings
 from fittingroom.workers import Crew, Job
 
 ROOT = Path(__file__).parent.parent

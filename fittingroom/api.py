@@ -13,7 +13,15 @@ from fittingroom import experiment, models, recipe, runs
 from fittingroom.cluster import AnyCrew
 from fittingroom.errors import RunError, UsageError, nearest
 from fittingroom.evaluate import Evaluation
-from fittingroom.evaluate.compare import Comparison, RecipeComparison, compare_runs, compare_two, recipe_names
+from fittingroom.evaluate.compare import (
+    Comparison,
+    RecipeComparison,
+    check_question,
+    check_several,
+    compare_runs,
+    compare_two,
+    recipe_names,
+)
 from fittingroom.experiment import Setting
 from fittingroom.recipe import Loaded
 from fittingroom.runs import Run
@@ -96,16 +104,23 @@ def compare_recipes(
     """
     if seeds is not None and seeds < 1:
         raise UsageError(f"the number of seeds must be at least 1, not {seeds}")
+    check_question(split, metric, margin)  # before anything is trained
     folder = Path(runs_dir)
     wanted = [one for name in what for one in _meant(name, folder)]
     if seeds is None:
         return compare_runs([run for one in wanted for run in _runs_of(one, folder)], split, metric, margin)
+    check_several(set(recipe_names(one.recipe for one in wanted).values()))
     families = {one.recipe.family: one.recipe.values for one in wanted}
     planned = [recipe.load(values, {"seed": seed}) for values in families.values() for seed in range(seeds)]
 
     named = [one for one in wanted if isinstance(one, Run)]
     known = {run.recipe.hash: run for run in [*_finished(folder), *named]}
     if missing := [one for one in planned if one.recipe.hash not in known]:
+        if split == "test":
+            raise UsageError(
+                f"{len(missing)} of the {len(planned)} runs are not trained, and a comparison does not open the test set; "
+                "compare on validation first, or train them and evaluate each with --test"
+            )
         (train_all or _one_by_one(folder))(missing)
         known = {run.recipe.hash: run for run in _finished(folder)} | known
     for one in planned:
@@ -147,10 +162,12 @@ def train_with(
     for run, loaded in zip(trained, missing, strict=True):
         crew.add(Job(run.name, loaded, run.path, threads))
     failed: dict[str, str] = {}
+    codes: set[int] = set()
     try:
         for event in crew.events():
             if event.kind == "failed":
                 failed[event.job.key] = str(event.values["reason"])
+                codes.add(int(event.values["code"]))
             watch(event)
     finally:
         for run in trained:
@@ -158,7 +175,9 @@ def train_with(
                 shutil.rmtree(run.path, ignore_errors=True)
     if failed:
         name, reason = next(iter(failed.items()))
-        raise RunError(f"{len(failed)} of {len(missing)} runs failed; {name}: {reason}")
+        error = RunError(f"{len(failed)} of {len(missing)} runs failed; {name}: {reason}")
+        error.exit_code = codes.pop() if len(codes) == 1 else RunError.exit_code
+        raise error
     return trained
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "RunError",
     "UsageError",
     "nearest",
+    "out_of_memory",
 ]
 
 
@@ -57,3 +58,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return `` — did you mean 'x'?`` for the known word closest to ``word``, or ``""`` if none is close."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" — did you mean '{matches[0]}'?" if matches else ""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: Python's own error, or torch's, which is not imported to find out."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)

@@ -40,7 +40,26 @@ def test_train(trained: tuple[Run, Run]) -> None:
 def test_what_was_not_trained_is_not_compared(trained: tuple[Run, Run]) -> None:
     first, second = trained
     with pytest.raises(RunError, match=r"mlp with seed 2 was not trained in .*, so nothing is compared"):
-        compare_recipes(first, second, seeds=3, runs_dir=first.path.parent, train_all=lambda missing: None)
+        compare_recipes(first, second, "gaussian-nb", seeds=3, runs_dir=first.path.parent, train_all=lambda missing: None)
+
+
+@pytest.mark.parametrize(
+    ("words", "changes"),
+    [
+        ("unknown metric 'speed'", {"metric": "speed"}),
+        ("unknown split 'all'", {"split": "all"}),
+        ("margin must be positive", {"margin": -1.0}),
+        ("does not open the test set", {"split": "test"}),
+    ],
+)
+def test_a_question_that_has_no_answer_trains_nothing(trained: tuple[Run, Run], words: str, changes: dict[str, Any]) -> None:
+    def train_all(missing: object) -> None:
+        raise AssertionError("it trains")
+
+    with pytest.raises(UsageError, match=words):
+        compare_recipes(trained[0], "gaussian-nb", seeds=3, runs_dir=trained[0].path.parent, train_all=train_all, **changes)
+    with pytest.raises(UsageError, match="a comparison needs two recipes"):
+        compare_recipes(*trained, seeds=3, runs_dir=trained[0].path.parent, train_all=train_all)
 
 
 def test_names_tell_recipes_apart_and_not_data_sets(trained: tuple[Run, Run]) -> None:

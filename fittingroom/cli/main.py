@@ -13,7 +13,7 @@ import typer
 
 from fittingroom.cli import audit, compare, data, evaluate, models, predict, quickstart, report, runs, study, train, tune
 from fittingroom.cli.output import note
-from fittingroom.errors import FittingRoomError
+from fittingroom.errors import FittingRoomError, out_of_memory
 
 __all__ = ["app", "main"]
 
@@ -87,7 +87,7 @@ def main() -> None:
     except Exception as error:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # of the command line itself
             code = _usage_error(error)
-        elif _is_out_of_memory(error):
+        elif out_of_memory(error):
             note("fittingroom: not enough memory; try a smaller train.batch_size, data.size or data.limit")
             code = 1
         else:
@@ -104,8 +104,3 @@ def _usage_error(error: Any) -> int:
         message = error.format_message().rstrip(".").replace(". Did you mean", " — did you mean").replace("Input should be", "must be")
         note(f"fittingroom: {message[:1].lower()}{message[1:]}" + (f"; see {context.command_path} --help" if context else ""))
     return int(error.exit_code)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out: Python's own error, or torch's, which is not imported to find out."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)

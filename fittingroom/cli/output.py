@@ -31,6 +31,7 @@ __all__ = [
     "print_line",
     "print_table",
     "recipe_values",
+    "visible",
     "watched",
     "written",
 ]
@@ -42,7 +43,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 def note(line: str) -> None:
     """Write one notice, one line, to stderr."""
-    print(_visible(line), file=sys.stderr)
+    print(visible(line), file=sys.stderr)
 
 
 def notices() -> Callable[[str], None]:
@@ -59,7 +60,7 @@ def notices() -> Callable[[str], None]:
 
 def print_line(line: str) -> None:
     """Write one line of a result to stdout."""
-    print(_visible(line))
+    print(visible(line))
 
 
 def print_json(value: Any) -> None:
@@ -78,7 +79,7 @@ def print_table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]
     for header, justify in columns:
         table.add_column(header, justify="right" if justify == "right" else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_visible(cell)) for cell in row))
+        table.add_row(*(Text(visible(cell)) for cell in row))
     console = Console(highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = UNBOUNDED
@@ -242,6 +243,6 @@ def _figure(part: dict[str, Any], quantity: str, form: str) -> str:
     return format(part[quantity], form) if quantity in part else "—"
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """Text from outside — names of files and classes — on one line, with control characters spelled out: a terminal obeys those."""
     return CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)

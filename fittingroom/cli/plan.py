@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,11 +52,13 @@ def plan_study(
     as_json: Json = False,
 ) -> None:
     """Tell from recorded run times how long a study takes on 1, 2, 4, 8 … machines, and what that costs; nothing is trained."""
+    from fittingroom.environment import cores as cores_here
     from fittingroom.study import scale
     from fittingroom.study.file import load
     from fittingroom.study.plan import plan
-    from fittingroom.study.timing import cores as cores_here
 
+    if price is not None and not math.isfinite(price):
+        raise UsageError(f"--price is what a machine costs for an hour, not {price}")
     study = load(name)
     planned = plan(study, only or (), epochs, seeds)
     cost = _overheads(overheads)
@@ -147,7 +150,9 @@ def _sources(runs: Sequence[Estimate], records: Sequence[Record], cost: Overhead
     """Where the times come from, and what was not measured."""
     from fittingroom.report.text import plural
     from fittingroom.study.code import fingerprint
+    from fittingroom.study.scale import behind
 
+    records = behind(runs, records)
     earlier = sum(record.code != fingerprint(record.recipe.model.name) for record in records)
     machines = sorted({str(record.values["environment"].get("processor")) for record in records})
     scaled = sum(run.scaled for run in runs)

@@ -12,7 +12,7 @@ import typer
 
 from fittingroom.cli.engine import Address, Engine, check_engine, open_crew
 from fittingroom.cli.options import DataDir, Device, Epochs, Json, Only, Records, RunsDir, Seeds, StudyName
-from fittingroom.cli.output import duration, note, notices, print_json, print_line, print_table
+from fittingroom.cli.output import duration, note, notices, print_json, print_line, print_table, visible
 from fittingroom.cli.plan import plan_study
 from fittingroom.cli.records import records_of
 from fittingroom.errors import UsageError
@@ -103,12 +103,13 @@ def run(
 ) -> None:
     """Train what a study asks for and is not done yet, then judge its claims. Stopped or killed, the same command goes on."""
     from fittingroom.study import execute
-    from fittingroom.study.file import load
+    from fittingroom.study.file import check_models, load
     from fittingroom.study.plan import plan
     from fittingroom.study.timing import measured_timings
 
     check_engine(engine, address)
     study = load(name)
+    check_models(study)
     planned = plan(study, only or (), epochs, seeds)
     base = runs_dir / "studies" / study.name
     folder = base / f"epochs-{epochs}" if any(one.reduced for one in planned) else base
@@ -132,13 +133,12 @@ def run(
     page = _write_page(study, results, verdicts, folder / "report.html")
     failures = {**stands.failed, **failed}
     if as_json:
-        print_json({**_verdicts(study, verdicts), "reduced": short, "failed": failures, "records": str(records), "report": str(page or "")})
+        print_json({**_verdicts(study, verdicts), "reduced": short, "failed": failures, "records": str(records), "report": str(page)})
     else:
         _print_verdicts(verdicts)
         print_line("")
         print_line(f"records {records}")
-        if page is not None:
-            print_line(f"report  {page}  (open it in a browser)")
+        print_line(f"report  {page}  (open it in a browser)")
         if short:
             note(f"of reduced runs ({', '.join(short)}): no test of the report's own protocol")
     if failures:
@@ -249,7 +249,7 @@ def _watched(planned: Sequence[Planned], stands: Standing) -> Iterator[Callable[
 
         def watch(one: Planned, event: Event, progress: Any) -> None:
             if said := line(one, event, progress):
-                bar.console.print(said, markup=False)
+                bar.console.print(visible(said), markup=False)
             left = "" if progress.left is None else f", about {duration(progress.left)} left"
             done = f"{before + progress.finished} of {len(planned)} runs{left}"
             bar.update(task, completed=progress.share, description=done)

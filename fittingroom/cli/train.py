@@ -101,10 +101,11 @@ def train(
 
 def _load(what: str, overrides: list[str]) -> Loaded:
     """Load the recipe; a newcomer's mistake, naming the data in the model's place, has an answer of its own."""
-    from fittingroom import recipe
+    from fittingroom import models, recipe
     from fittingroom.data.named import CATALOG
 
-    if what in CATALOG or Path(what).is_dir() or Path(what).suffix in (".csv", ".npz"):
+    known = what in models.names() or what in recipe.shipped()  # whatever folders are here
+    if not known and (what in CATALOG or Path(what).is_dir() or Path(what).suffix in (".csv", ".npz")):
         raise UsageError(f"{what} is data, and what comes first is a model or a recipe: fittingroom train compact --data {what}")
     return recipe.load(what, overrides)
 

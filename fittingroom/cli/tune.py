@@ -15,7 +15,7 @@ import typer
 
 from fittingroom.cli.engine import Address, Engine, check_engine, open_crew
 from fittingroom.cli.options import DataDir, Device, Json, Quiet, RunsDir, Threads
-from fittingroom.cli.output import duration, note, print_json, print_line, print_table, written
+from fittingroom.cli.output import duration, note, print_json, print_line, print_table, visible, written
 from fittingroom.errors import ExtraMissing, FittingRoomError, UsageError
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def _watched(search: Search, places: int, deadline: float | None, quiet: bool) -
         watcher = Thread(target=look, daemon=True)
         watcher.start()
         try:
-            yield lambda line: bar.console.print(line, markup=False)
+            yield lambda line: bar.console.print(visible(line), markup=False)
         finally:
             ended.set()
             watcher.join()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fittingroom.cluster.scratch import scratch
+from fittingroom.environment import cores
 from fittingroom.errors import ExtraMissing, RunError, UsageError
 
 __all__ = ["connected"]
@@ -89,12 +90,11 @@ def _say_nothing(*data: Any, **options: Any) -> None:
 @contextmanager
 def _started(cpus: int | None) -> Iterator[dict[str, Any]]:
     """Give what makes Ray start on this machine, and leave nothing of it."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # The path of a socket must be short.
     with scratch("ray", Path("/tmp") if Path("/tmp").is_dir() else None) as folder:
         yield {
             "address": "local",
-            "num_cpus": cpus or cores,
+            "num_cpus": cpus or cores(),
             "include_dashboard": False,
             "object_store_memory": STORE_BYTES,
             "_node_ip_address": "127.0.0.1",
@@ -125,7 +125,7 @@ def _ask(address: str) -> bool:
     end = time.monotonic() + ANSWER_SECONDS
     try:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:  # a ValueError: no name of a host
         raise RunError(f"{nobody} ({error}); start one with ray start, or correct --address") from None
     try:
         command = [sys.executable, "-c", ASK, address]

@@ -18,7 +18,7 @@ from typing import Any, Self
 from fittingroom.cluster.connection import connected
 from fittingroom.cluster.software import software
 from fittingroom.cluster.transfer import Followed, Parcel, write_into
-from fittingroom.errors import FittingRoomError, RunError
+from fittingroom.errors import FittingRoomError, RunError, out_of_memory
 from fittingroom.files import explain
 from fittingroom.runs import Run
 from fittingroom.workers import Event, Job
@@ -311,9 +311,10 @@ class RayCrew:
         except StopIteration:
             yield from self._ended(begun, "it ended without a word")
         except RayTaskError as error:  # before anything of ours could answer
-            if not begun.stopping:
-                self._refuse(begun, f"cannot carry out a run ({str(error.cause or error).strip().splitlines()[-1]})")
-            yield from self._ended(begun, "")
+            cause = error.cause or error
+            if not begun.stopping and not out_of_memory(cause):
+                self._refuse(begun, f"cannot carry out a run ({(str(cause).strip().splitlines() or [type(cause).__name__])[-1]})")
+            yield from self._ended(begun, "not enough memory" if out_of_memory(cause) else "")
         except TaskUnschedulableError:  # the node had gone before the job came
             self._lost(begun)
             begun.moved = True

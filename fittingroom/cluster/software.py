@@ -12,7 +12,20 @@ __all__ = ["difference", "software"]
 
 PACKAGE = Path(__file__).parent.parent
 # What a run passes through. Pages, commands and studies may differ: they stay with the caller.
-ROOMS = ("seeds.py", "recipe.py", "experiment.py", "runs.py", "files.py", "data", "models", "native", "train", "evaluate", "cluster")
+ROOMS = (
+    "seeds.py",
+    "recipe.py",
+    "experiment.py",
+    "runs.py",
+    "files.py",
+    "data",
+    "models",
+    "native",
+    "train",
+    "evaluate",
+    "workers",
+    "cluster",
+)
 PACKAGES = ("fittingroom", "torch", "scikit-learn")
 SUFFIXES = (".py", ".c", ".h")
 

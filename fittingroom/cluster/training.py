@@ -17,7 +17,7 @@ from fittingroom import recipe
 from fittingroom.cluster import data
 from fittingroom.cluster.scratch import scratch
 from fittingroom.cluster.transfer import Followed, Parcel, write_into
-from fittingroom.errors import FittingRoomError
+from fittingroom.errors import FittingRoomError, out_of_memory
 from fittingroom.experiment import Setting
 from fittingroom.recipe import Loaded
 from fittingroom.train.loop import Diverged
@@ -69,7 +69,7 @@ def _live(order: Mapping[str, Any], folder: Path, fetch: Callable[[], bytes], sa
     except Exception as error:
         traceback.print_exc()  # a defect, or too little memory: the node's log has it
         sys.stderr.flush()
-        if work.out_of_memory(error):
+        if out_of_memory(error):  # that is a death like one by the system's hand: another worker may have more luck
             os._exit(1)
         report("failed", reason=f"{type(error).__name__}: {error}", final=False, code=1)
     finally:

@@ -119,10 +119,14 @@ def _check(name: object) -> None:
 
 
 def _stamps(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """By name, what tells that a file is another one than before; a lock and what is being written are no part of a run."""
+    """By name, what tells that a file is another one than before.
+
+    A lock, what is being written, and what somebody else put there under a name that no file of a run has, are no part of a run.
+    """
     found = {}
     for path in sorted(folder.rglob("*")):
-        if path.name != ".lock" and not is_temporary(path) and path.is_file():
+        name = path.relative_to(folder).as_posix()
+        if NAME.fullmatch(name) and not is_temporary(path) and path.is_file():
             seen = path.stat()
-            found[path.relative_to(folder).as_posix()] = (seen.st_mtime_ns, seen.st_size, seen.st_ino)
+            found[name] = (seen.st_mtime_ns, seen.st_size, seen.st_ino)
     return found

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from html import escape
 from itertools import combinations
@@ -36,6 +37,8 @@ __all__ = [
     "Ranking",
     "RecipeComparison",
     "Standing",
+    "check_question",
+    "check_several",
     "compare_predictions",
     "compare_runs",
     "compare_two",
@@ -306,18 +309,10 @@ def compare_runs(runs: Sequence[Run], split: str = "validation", metric: str = "
         UsageError: an unknown metric or split, a margin that is not positive, or fewer than two recipes.
         RunError: a run has no predictions, or they were not measured on the same data, split or test images.
     """
-    if metric not in METRICS:
-        raise UsageError(f"unknown metric '{metric}'{nearest(metric, METRICS) or '; known: ' + ', '.join(METRICS)}")
-    if split not in ("validation", "test"):
-        raise UsageError(f"unknown split '{split}'; it is validation or test")
-    margin = METRICS[metric].margin if margin is None else margin
-    if not 0 < margin < math.inf:
-        raise UsageError(f"the margin must be positive, not {margin:g}")
+    margin = check_question(split, metric, margin)
     measured = [_read(run, split, metric) for run in runs]
     contenders = _contenders(measured)
-    if len(contenders) < 2:
-        what = f"these are runs of one recipe, {next(iter(contenders))}" if contenders else "no runs were given"
-        raise UsageError(f"a comparison needs two recipes: {what}; runs that differ by their seed alone are one")
+    check_several(contenders)
     data_sets = _data_sets(contenders)
     for checksum in data_sets:
         _same_images([run for seeds in contenders.values() for run in seeds.values() if run.checksum == checksum], split)
@@ -336,6 +331,33 @@ def compare_runs(runs: Sequence[Run], split: str = "validation", metric: str = "
     return RecipeComparison(
         split, metric, margin, images, standings, _judged(drafts, metric, margin), _ranking(standings, data_sets, metric), notices
     )
+
+
+def check_question(split: str, metric: str, margin: float | None) -> float:
+    """Return the margin, the metric's own where there is none.
+
+    Raises:
+        UsageError: an unknown metric or split, or a margin that is not positive.
+    """
+    if metric not in METRICS:
+        raise UsageError(f"unknown metric '{metric}'{nearest(metric, METRICS) or '; known: ' + ', '.join(METRICS)}")
+    if split not in ("validation", "test"):
+        raise UsageError(f"unknown split '{split}'; it is validation or test")
+    margin = METRICS[metric].margin if margin is None else margin
+    if not 0 < margin < math.inf:
+        raise UsageError(f"the margin must be positive, not {margin:g}")
+    return margin
+
+
+def check_several(names: Collection[str]) -> None:
+    """Find out whether there is more than one recipe, by their names.
+
+    Raises:
+        UsageError: there is not.
+    """
+    if len(names) < 2:
+        what = f"these are runs of one recipe, {next(iter(names))}" if names else "no runs were given"
+        raise UsageError(f"a comparison needs two recipes: {what}; runs that differ by their seed alone are one")
 
 
 def _read(run: Run, split: str, metric: str) -> _Measured:
@@ -457,7 +479,8 @@ def _data_sets(contenders: Contenders) -> dict[str, str]:
                 f"different data: {owners[missing[0]]} was run on {what}, {name} on {here}; "
                 "compare runs on the same data, or run every recipe on each"
             )
-    return names
+    called = Counter(names.values())  # a file that was changed between the runs is two sets of one name
+    return {checksum: name if called[name] == 1 else f"{name} {checksum[:8]}" for checksum, name in names.items()}
 
 
 def _standings(recipes: Mapping[str, Mapping[int, _Measured]], data: str, metric: str) -> list[Standing]:
@@ -531,8 +554,9 @@ def _judged(drafts: Sequence[_Draft], metric: str, margin: float) -> tuple[Pair,
     """Correct for the number of pairs, and decide each."""
     several = [draft for draft in drafts if len(draft.differences) > 1]
     paired = {id(draft): statistics.paired(draft.differences) for draft in several}
-    adjusted = dict(zip(map(id, several), statistics.holm([_p_value(draft, paired[id(draft)]) for draft in several]), strict=True))
-    same = [_equivalence_p(draft, margin) for draft in several]
+    p_values = [_p_value(draft, paired[id(draft)], metric) for draft in several]
+    adjusted = dict(zip(map(id, several), statistics.holm(p_values), strict=True))
+    same = [_equivalence_p(draft, margin, metric) for draft in several]
     equivalent = dict(zip(map(id, several), statistics.holm(same), strict=True))
     pairs = []
     for draft in drafts:
@@ -553,15 +577,20 @@ def _all_alike(differences: Sequence[float]) -> bool:
     return bool(np.ptp(differences) <= ROUNDING)
 
 
-def _p_value(draft: _Draft, paired: Difference) -> float:
-    """Of the paired t test; where every seed gives the same difference, as without any randomness, the images decide."""
-    return draft.mcnemar[0].p_value if _all_alike(draft.differences) else paired.p_value
+def _p_value(draft: _Draft, paired: Difference, metric: str) -> float:
+    """Of the paired t test; where every seed gives the same difference, as without any randomness, the images decide.
+
+    What images say is known of accuracies alone; of other metrics such differences decide nothing.
+    """
+    if not _all_alike(draft.differences):
+        return paired.p_value
+    return draft.mcnemar[0].p_value if metric == "accuracy" else 1.0
 
 
-def _equivalence_p(draft: _Draft, margin: float) -> float:
+def _equivalence_p(draft: _Draft, margin: float, metric: str) -> float:
     if not _all_alike(draft.differences):
         return statistics.equivalence(draft.differences, margin)
-    interval = draft.over_images
+    interval = draft.over_images if metric == "accuracy" else None
     return 0.0 if interval is not None and max(abs(interval.low), abs(interval.high)) < margin else 1.0
 
 
@@ -646,6 +675,8 @@ def _sentence(pair: Pair, draft: _Draft, metric: str, margin: float, comparisons
     better, worse = (pair.second, pair.first) if up == METRICS[metric].higher_is_better else (pair.first, pair.second)
     ahead = f"{better} is better than {worse} by {write_difference(abs(pair.estimate), metric, sign=False)}"
     ahead = f"{ahead if pair.estimate else f'{names} do equally well'}{on}"
+    if pair.paired is None and metric != "accuracy":
+        return f"{ahead} with one seed each: whether that is more than chance, or whether another seed would agree, this cannot say."
     if pair.paired is None:
         test = pair.mcnemar[0]
         says = "more than chance on these images" if test.p_value < 1 - CONFIDENCE else "no more than chance on these images"

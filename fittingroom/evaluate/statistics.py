@@ -145,14 +145,19 @@ class Difference:
         }
 
 
-def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE, floor: float = 0.0) -> Interval:
     """Return Student's t interval of the mean over seeds: where the mean over ever more seeds would lie.
+
+    Args:
+        values: one a seed.
+        confidence: of the interval.
+        floor: the least standard deviation that is reckoned with.
 
     Raises:
         UsageError: fewer than two values: one says nothing about its own spread.
     """
     mean, deviation, count = _moments(values)
-    half = _t_quantile(0.5 + confidence / 2, count - 1) * deviation / math.sqrt(count)
+    half = _t_quantile(0.5 + confidence / 2, count - 1) * max(deviation, floor) / math.sqrt(count)
     return Interval(mean, mean - half, mean + half, f"t interval over {count} values", confidence)
 
 
@@ -283,8 +288,10 @@ def crossed_bootstrap_interval(
     """Return a percentile interval of the difference of accuracy, second less first, over seeds *and* images.
 
     Seeds and images are both drawn anew, independently of each other, and whole: what a seed has in common on all images, and an image
-    under all seeds, stays together. This is the pigeonhole bootstrap (Owen, 2007), which is a little too wide rather than too narrow.
-    Images on which all seeds agree alike are drawn as one group, which changes nothing but the time it takes.
+    under all seeds, stays together. This is the pigeonhole bootstrap (Owen, 2007). Drawn from few seeds it would be too narrow, as the
+    standard deviation of a few values is; therefore what the drawn seeds add is stretched by √(n / (n − 1)) and by what Student's
+    distribution has over the normal one. A single seed has no spread to draw from: then the interval is over images alone. Images on
+    which all seeds agree alike are drawn as one group, which changes nothing but the time it takes.
 
     Args:
         first, second: bool ``[seeds, images]``, whether a run gets an image right; rows of the same seed, columns of the same image.
@@ -302,7 +309,10 @@ def crossed_bootstrap_interval(
     seeds, images = gains.shape
     patterns, counts = _patterns(gains)
     image_weights = generator.multinomial(images, counts / images, resamples)
-    seed_weights = generator.multinomial(seeds, np.full(seeds, 1 / seeds), resamples)
+    seed_weights = generator.multinomial(seeds, np.full(seeds, 1 / seeds), resamples).astype(np.float64)
+    if seeds > 1:
+        student, normal = (_t_quantile(0.5 + confidence / 2, degrees) for degrees in (seeds - 1, math.inf))
+        seed_weights = 1 + math.sqrt(seeds / (seeds - 1)) * student / normal * (seed_weights - 1)
     drawn = ((seed_weights @ patterns) * image_weights).sum(1) / (seeds * images)
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(gains.mean()), float(low), float(high), f"bootstrap over {seeds} seeds and {images:,} images", confidence)
@@ -410,7 +420,7 @@ class Friedman:
         ranks: average rank of each recipe; 1 is best, ties share.
         chi_squared: Friedman's statistic, corrected for ties.
         p_value: all recipes are alike, by the F distribution (Iman and Davenport, 1980), as Demšar (2006) advises.
-        critical_difference: average ranks further apart than this differ (Nemenyi); None beyond what its level allows.
+        critical_difference: average ranks further apart than this differ (Nemenyi).
     """
 
     ranks: tuple[float, ...]
@@ -442,6 +452,8 @@ def friedman(scores: ArrayLike, alpha: float = 1 - CONFIDENCE) -> Friedman:
     chi = 0.0 if within == 0 else sets * float(np.square(average - (recipes + 1) / 2).sum()) / within
     most = sets * (recipes - 1)
     p_value = 0.0 if chi >= most * (1 - 1e-12) else float(fdtrc(recipes - 1, most - recipes + 1, (sets - 1) * chi / (most - chi)))
+    # By chance alone all data sets agree on one of the orders with this probability: no p-value is smaller.
+    p_value = max(p_value, math.exp((1 - sets) * math.lgamma(recipes + 1)))
     return Friedman(tuple(map(float, average)), chi, p_value, nemenyi_critical_difference(recipes, sets, alpha))
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "Row",
     "Simulated",
     "Task",
+    "behind",
     "enough",
     "estimates",
     "forecast",
@@ -230,6 +231,12 @@ def estimates(planned: Iterable[Planned], records: Sequence[Record], slowdown: f
     sources = _Sources([record for record in records if record.values["environment"].get("device") == "cpu"], slowdown or 1.0)
     found = [(one, sources.estimate(one)) for one in planned]
     return [told for _, told in found if told is not None], [one for one, told in found if told is None]
+
+
+def behind(runs: Iterable[Estimate], records: Iterable[Record]) -> list[Record]:
+    """Return the records from which times are told."""
+    sources = {run.source for run in runs}
+    return [one for one in records if one.values["environment"].get("device") == "cpu" and not sources.isdisjoint(_meanings(one.recipe))]
 
 
 class _Sources:

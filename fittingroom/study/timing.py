@@ -8,7 +8,6 @@ this machine can be shared: a run of one thread on each of them at once, or one 
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 
 from fittingroom import models
 from fittingroom.cluster import AnyCrew
+from fittingroom.environment import cores
 from fittingroom.files import write_json
 from fittingroom.recipe import Recipe
 from fittingroom.runs import Run
@@ -25,7 +25,7 @@ from fittingroom.study.plan import Planned
 from fittingroom.study.results import Record
 from fittingroom.workers import Job
 
-__all__ = ["Timings", "cores", "expected_together", "kind", "measured_timings", "multiply_adds"]
+__all__ = ["Timings", "expected_together", "kind", "measured_timings", "multiply_adds"]
 
 # One pass over an image without learning from it, in passes of training.
 LOOKING = 1 / 3
@@ -145,8 +145,3 @@ def _validated(recipe: Recipe) -> float:
     """Images looked at after an epoch, as a part of those learnt from."""
     share = recipe.data.validation
     return 1 / 6 if share == "test" else float(share) / (1 - float(share))
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -353,7 +353,7 @@ def _order(
     verdicts = [part["verdict"] for part in compared]
     verdict = "not supported" if "not supported" in verdicts else "undecided" if "undecided" in verdicts else "supported"
     # The comparison that decides is the one to tell: the weakest, or the one that refutes.
-    told = min(compared, key=lambda part: (_rank(part["verdict"]), part["interval"]["estimate"] if part["interval"] else -math.inf))
+    told = min(compared, key=lambda part: (_rank(part["verdict"]), sign * part["interval"]["estimate"] if part["interval"] else -math.inf))
     sentence = told["sentence"]
     if len(below) > 1:
         held = sum(part == "supported" for part in verdicts)
@@ -386,7 +386,8 @@ def _compare(
         interval = wide = Interval(differences[0], differences[0], differences[0], "counted", CONFIDENCE)
         how = "counted: no seed changes it"
     elif len(pairs) > 1 and not (_alike(differences) and images):
-        interval, wide = (statistics.mean_interval(differences, level) for level in (CONFIDENCE, 1 - (1 - CONFIDENCE) / others))
+        levels = CONFIDENCE, 1 - (1 - CONFIDENCE) / others
+        interval, wide = (statistics.mean_interval(differences, level, _least_spread(metric)) for level in levels)
         how = f"paired over {len(pairs)} {'cells, seeds averaged' if cells else 'seeds' if not pairs[0][0][1] else 'seeds and cells'}"
     else:
         # Several seeds that all give the same difference are not one: their spread is known to be nothing.
@@ -394,7 +395,7 @@ def _compare(
         interval, wide, how = _single(differences[0], images, typical, others)
         if len(pairs) == 1:
             cautions.append(f"one pair of runs: {how}")
-    verdict, why = _decide(differences, interval, wide, relation, margin, metric, sign)
+    verdict, why = _decide(differences, interval, wide, relation, margin, metric, sign, others)
     return {
         "above": {"run": above.run, "where": dict(above.where)},
         "below": {"run": below.run, "where": dict(below.where)},
@@ -495,10 +496,23 @@ def _alike(differences: Sequence[float]) -> bool:
     return bool(np.ptp(differences) <= 1e-12)
 
 
+def _least_spread(metric: str) -> float:
+    """The least spread over seeds that is reckoned with: measures in whole epochs often coincide, and are not exact by that."""
+    unit = metric_of(metric).unit
+    return FLOORS[unit] if unit in ("epoch", "epochs") else 0.0
+
+
 def _decide(
-    differences: Sequence[float], interval: Interval | None, wide: Interval | None, relation: str, margin: float, metric: str, sign: int
+    differences: Sequence[float],
+    interval: Interval | None,
+    wide: Interval | None,
+    relation: str,
+    margin: float,
+    metric: str,
+    sign: int,
+    others: int,
 ) -> tuple[str, str]:
-    """Return the verdict on one comparison, and why."""
+    """Return the verdict on one of ``others`` comparisons, and why; what refutes the claim does so at a level divided by their number."""
     if interval is None or wide is None:
         return "undecided", "nothing can be said"
     low = interval.low if sign > 0 else -interval.high
@@ -512,9 +526,9 @@ def _decide(
         return "not supported", "the opposite is true" if limit <= 0 else "the difference is smaller than that"
     if relation == "above" and _is_accuracy(metric):
         if not _alike(differences):
-            same = statistics.equivalence(differences) < 1 - CONFIDENCE
+            same = statistics.equivalence(differences) < (1 - CONFIDENCE) / others
         else:  # one pair, or several that do not differ: the images decide
-            same = interval.low > -EQUIVALENCE_MARGIN and interval.high < EQUIVALENCE_MARGIN
+            same = wide.low > -EQUIVALENCE_MARGIN and wide.high < EQUIVALENCE_MARGIN
         if same:
             return "not supported", f"there is no practical difference (± {100 * EQUIVALENCE_MARGIN:g} points)"
     return "undecided", "the interval leaves it open"
@@ -536,7 +550,7 @@ def _stated(claim: Shape, records: _Records) -> _Found:
     mean, typical = float(np.mean(values)), records.typical(metric)
     cautions: tuple[str, ...] = ()
     if len(values) > 1:
-        interval: Interval | None = statistics.mean_interval(values)
+        interval: Interval | None = statistics.mean_interval(values, floor=_least_spread(metric))
     elif typical is not None:
         half = statistics.new_run_interval([0.0], typical=Spread(typical.variance / 2, typical.degrees)).high
         interval = Interval(mean, mean - half, mean + half, "typical seed spread")

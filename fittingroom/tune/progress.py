@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fittingroom.runs import Run
 from fittingroom.tune.finalists import Training, trainings
-from fittingroom.tune.search import Search, seconds_of, storage_errors
+from fittingroom.tune.search import Search, seconds_of
 
 __all__ = ["Progress", "progress"]
 
@@ -50,8 +50,7 @@ def progress(search: Search, places: int, deadline: float | None) -> Progress:
     Raises:
         FittingRoomError: the storage went away, or a finalist's run is damaged.
     """
-    with storage_errors():
-        trials = search.trials
+    trials = search.trials
     told = [trial for trial in trials if trial.state.is_finished()]
     running = [trial for trial in trials if not trial.state.is_finished()]
     values = [trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE]

@@ -91,7 +91,7 @@ class Search:
             UsageError: the search is one of another space.
             FittingRoomError: the storage cannot be used.
         """
-        with _alone(folder):
+        with _alone(folder), storage_errors():
             storage = open_storage(url or local_url(folder))
             direction = StudyDirection.MAXIMIZE if space.objective.sign > 0 else StudyDirection.MINIMIZE
             study = optuna.create_study(study_name=folder.name, storage=storage, direction=direction, load_if_exists=True)
@@ -118,7 +118,8 @@ class Search:
     @property
     def trials(self) -> list[FrozenTrial]:
         """The trials, by number; without those that another machine asked for at the same moment and that were too many."""
-        return [trial for trial in self.study().get_trials(deepcopy=False) if SUPERFLUOUS not in trial.user_attrs]
+        with storage_errors():
+            return [trial for trial in self.study().get_trials(deepcopy=False) if SUPERFLUOUS not in trial.user_attrs]
 
     @property
     def seconds(self) -> float:
@@ -144,13 +145,14 @@ class Hand:
         search: whose trial it is.
         taken: it, as the storage has it.
         held: its claim.
+        again: whether somebody has had it in hand before.
         out_of_time: whether trials are to rest.
     """
 
-    def __init__(self, search: Search, taken: FrozenTrial, held: ExitStack, out_of_time: Callable[[], bool]) -> None:
+    def __init__(self, search: Search, taken: FrozenTrial, held: ExitStack, again: bool, out_of_time: Callable[[], bool]) -> None:
         self.search = search
         self.folder = search.run_folder(taken.number)
-        self._taken, self._held, self._out_of_time = taken, held, out_of_time
+        self._taken, self._held, self._again, self._out_of_time = taken, held, again, out_of_time
         self._began = time.monotonic()
         self._study = search.study(taken.number)
         self._trial = Trial(self._study, taken._trial_id)
@@ -209,7 +211,7 @@ class Hand:
 
     def _tell(self, state: TrialState, value: float | None, reason: str) -> str:
         seconds = self._spent + time.monotonic() - self._began
-        if self._spent or state == TrialState.RUNNING:  # otherwise the storage's own times say it
+        if self._again or state == TrialState.RUNNING:  # otherwise the storage's own times say it
             self._trial.set_user_attr("seconds", seconds)
         if state == TrialState.RUNNING:
             return ""
@@ -346,18 +348,19 @@ def _unfinished(search: Search, trials: Sequence[FrozenTrial]) -> list[FrozenTri
     return [trial for trial in trials if trial.state == TrialState.RUNNING and trial.user_attrs.get("place") == search.place]
 
 
-def _take(search: Search) -> tuple[FrozenTrial, ExitStack] | None:
-    """Take a trial that a dead process left behind, or else a new one; None where there is neither. To be called alone."""
+def _take(search: Search) -> tuple[FrozenTrial, ExitStack, bool] | None:
+    """Take a trial that a dead process left behind, or else a new one, and say which; None where there is neither. To be called alone."""
     trials = search.trials
     for trial in _unfinished(search, trials):
         held = _claim_of(search, trial.number)
         if held is not None:
             # Again, now that nobody else can tell it: its holder may have done so a moment ago.
             if (now := search.storage.get_trial(trial._trial_id)).state == TrialState.RUNNING:
-                return now, held
+                return now, held, True
             held.close()
     limit = search.space.trials
-    return None if limit is not None and len(trials) >= limit else _ask(search, len(trials), limit)
+    asked = None if limit is not None and len(trials) >= limit else _ask(search, len(trials), limit)
+    return None if asked is None else (*asked, False)
 
 
 def _ask(search: Search, number: int, limit: int | None) -> tuple[FrozenTrial, ExitStack] | None:

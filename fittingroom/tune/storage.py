@@ -20,12 +20,12 @@ __all__ = ["close_storage", "local_url", "open_storage", "reason_of", "shown"]
 BUSY_SECONDS, CONNECT_SECONDS = 60, 5
 
 
-def local_url(folder: Path) -> str:
-    """Return the URL of the embedded storage in a search's folder."""
-    return f"sqlite:///{folder.absolute() / 'search.db'}"
+def local_url(folder: Path) -> sqlalchemy.URL:
+    """Return the URL of the embedded storage in a search's folder, not as a text: there, some names of folders would mean something."""
+    return sqlalchemy.URL.create("sqlite", database=str(folder.absolute() / "search.db"))
 
 
-def open_storage(url: str) -> BaseStorage:
+def open_storage(url: str | sqlalchemy.URL) -> BaseStorage:
     """Open a storage, with its tables made where there are none.
 
     SQLite is used with a rollback journal (truncated, not deleted: that spares the folder's synchronisation) and full
@@ -44,8 +44,8 @@ def open_storage(url: str) -> BaseStorage:
     try:
         parsed = sqlalchemy.engine.make_url(url)
         return get_storage(RDBStorage(_with_driver(parsed), engine_kwargs=_engine(parsed)))
-    except exc.ArgumentError:
-        raise UsageError(f"storage '{url}' is not a URL such as sqlite:///search.db or postgresql://user:password@host/database") from None
+    except (exc.ArgumentError, ValueError):  # a ValueError: a port that is no number
+        raise UsageError("the storage is not a URL such as sqlite:///search.db or postgresql://user:password@host:5432/database") from None
     except ImportError as error:
         raise ExtraMissing(f"storage {shown(url)}: {error.name or 'its driver'} is missing; pip install 'fittingroom[tune]'") from None
     except (exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
@@ -62,12 +62,12 @@ def close_storage(storage: BaseStorage) -> None:
         backend.engine.dispose()
 
 
-def shown(url: str) -> str:
+def shown(url: str | sqlalchemy.URL) -> str:
     """Return a URL as it may be printed: without the password."""
     try:
         return sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
-    except exc.ArgumentError:
-        return url
+    except (exc.ArgumentError, ValueError):
+        return re.sub(r":[^:@/]*@", ":***@", str(url))
 
 
 def _with_driver(url: sqlalchemy.URL) -> str:

@@ -159,7 +159,7 @@ def _error(event: Event) -> FittingRoomError:
     reason = str(event.values["reason"])
     if event.values["final"]:
         return Diverged(reason)
-    code = int(event.values.get("code", RunError.exit_code))
+    code = int(event.values["code"])
     error = UsageError(reason) if code == UsageError.exit_code else RunError(reason)
     error.exit_code = code
     return error

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from fittingroom.environment import cores
 from fittingroom.errors import RunError
 from fittingroom.recipe import Loaded
 
@@ -67,7 +68,8 @@ class Event:
         kind: `started`; `step` (values `epoch`, `part`: how much of it is done); `epoch` (`record`); `note` (`line`); `died`
             (`reason`): its worker is gone and the job waits for another. One of these is the last: `done` (for a timing:
             `seconds_per_image`, None for a classical model, `images`, those of a training pass, and `device`); `failed`
-            (`reason`, and whether it is `final`: it would fail again); `stopped`, by `Crew.stop`.
+            (`reason`, whether it is `final`, so that it would fail again, and the `code` with which a command would exit); `stopped`, by
+            `Crew.stop`.
         values: as said.
     """
 
@@ -104,7 +106,7 @@ class Crew:
         if not hasattr(os, "fork"):
             raise RunError("workers need a system whose processes can fork, such as Linux or macOS; train the runs one by one")
         self._all_cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-        self.workers = workers or len(self._all_cores) or os.cpu_count() or 1
+        self.workers = workers or cores()
         self._options = {"data_dir": str(data_dir) if data_dir else None, "device": device}
         self._server: subprocess.Popen[bytes] | None = None
         self._waiting: deque[_Begun] = deque()
@@ -242,7 +244,8 @@ class Crew:
     def _died(self, begun: _Begun, how: str) -> Event:
         begun.deaths += 1
         if begun.deaths > RETRIES:
-            return Event(begun.job, "failed", {"reason": f"its worker died {begun.deaths} times, the last time {how}", "final": False})
+            reason = f"its worker died {begun.deaths} times, the last time {how}"
+            return Event(begun.job, "failed", {"reason": reason, "final": False, "code": 1})
         self._waiting.appendleft(begun)
         return Event(begun.job, "died", {"reason": f"its worker died, {how}; it goes on from its last checkpoint"})
 

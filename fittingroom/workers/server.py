@@ -29,13 +29,13 @@ from fittingroom import experiment, models, native, recipe
 from fittingroom.data import catalog
 from fittingroom.data.resident import Resident
 from fittingroom.environment import describe
-from fittingroom.errors import FittingRoomError
+from fittingroom.errors import FittingRoomError, out_of_memory
 from fittingroom.experiment import Setting
 from fittingroom.recipe import Loaded
 from fittingroom.runs import Run
 from fittingroom.train.loop import Diverged, fit
 from fittingroom.train.precision import choose_precision
-from fittingroom.workers.work import carry_out, out_of_memory, seconds_per_image
+from fittingroom.workers.work import carry_out, seconds_per_image
 
 __all__ = ["main"]
 
@@ -104,7 +104,14 @@ class _Server:
         parent = os.getpid()
         # Nothing is ever written to this pipe: that its other end is closed tells that the worker has ended.
         alive, held = os.pipe()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # too many processes, or too little memory: this job's trouble, not that of the others
+            os.close(alive)
+            os.close(held)
+            _report(self.out, order["key"], "failed", reason=f"no worker can be started: {error.strerror}", final=False, code=1)
+            _report(self.out, order["key"], "ended", status=1)
+            return
         if pid == 0:
             _live(order, loaded, self.out, parent)
         os.close(held)
@@ -140,10 +147,10 @@ def _report(out: int, key: str, event: str, **values: Any) -> None:
 
 
 def _share_data(loaded: Loaded, order: dict[str, Any]) -> None:
-    """Have the data of a job in memory before the fork. What is wrong with them, the worker will find and say."""
+    """Have the data of a job in memory before the fork. What is wrong with them, or with memory, the worker will find and say."""
     settings = loaded.recipe.data
     data_dir = Path(order["data_dir"]) if order["data_dir"] else None
-    with suppress(FittingRoomError):
+    with suppress(Exception):  # an error here would end the workers of all other jobs
         catalog.keep(settings.name, data_dir=data_dir, size=settings.size, channels=settings.channels)
 
 
@@ -161,12 +168,12 @@ def _live(order: dict[str, Any], loaded: Loaded, out: int, parent: int) -> None:
         report("done", **_carried_out(order, loaded, report))
         code = 0
     except FittingRoomError as error:
-        report("failed", reason=str(error)[:LONGEST_REASON], final=isinstance(error, Diverged))
+        report("failed", reason=str(error)[:LONGEST_REASON], final=isinstance(error, Diverged), code=error.exit_code)
         code = error.exit_code
     except Exception as error:
-        if not out_of_memory(error):
+        if not out_of_memory(error):  # that is a death like one by the system's hand: another worker may have more luck
             traceback.print_exc()  # a defect, and nobody else will tell where
-            report("failed", reason=f"{type(error).__name__}: {error}"[:LONGEST_REASON], final=False)
+            report("failed", reason=f"{type(error).__name__}: {error}"[:LONGEST_REASON], final=False, code=1)
     finally:
         sys.stderr.flush()
         os._exit(code)

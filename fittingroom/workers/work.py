@@ -14,7 +14,7 @@ from fittingroom.recipe import Loaded
 from fittingroom.runs import Run
 from fittingroom.train.loop import fit
 
-__all__ = ["carry_out", "out_of_memory", "seconds_per_image"]
+__all__ = ["carry_out", "seconds_per_image"]
 
 TIMED_IMAGES, TIMED_SECONDS = 512, 0.5
 
@@ -28,11 +28,6 @@ def carry_out(loaded: Loaded, folder: Path, test: str, setting: Setting) -> None
         experiment.resume(run, setting)
     if test and "test" not in run.evaluation:
         experiment.evaluate(run, test=True, reason=test, setting=setting)
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether memory was lacking: that is a death like one by the system's hand, and another worker may have more luck."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
 
 
 def seconds_per_image(loaded: Loaded, setting: Setting) -> dict[str, Any]:

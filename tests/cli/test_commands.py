@@ -421,3 +421,9 @@ def test_version_and_help() -> None:
         assert "--json" in done.out, f"{command} has no --json"
     for command in ("", "data", "runs"):
         assert "Commands" in fittingroom(*command.split()).out
+
+
+def test_a_folder_named_like_a_model_is_no_data(made_set: Path, own_home: Path) -> None:
+    first = fittingroom("train", "mlp", "--data", made_set, "--epochs", 1, "--threads", 1, "--run-dir", "mlp", "-q")
+    assert first.code == 0, first.err
+    assert fittingroom("train", "mlp", "--data", made_set, "--epochs", 1, "--threads", 1, "-q").code == 0

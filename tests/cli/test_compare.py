@@ -44,7 +44,7 @@ def test_two_runs(runs: Path) -> None:
 
 
 def test_a_folder_stands_for_its_runs(runs: Path) -> None:
-    assert fittingroom("compare", runs, "--json").json == fittingroom("compare", "classical", "network", "--json").json
+    assert fittingroom("compare", runs, "--json").json == fittingroom("compare", "network", "classical", "--json").json
 
 
 def test_missing_seeds_are_trained_once(recipes: tuple[Path, Path], own_home: Path) -> None:
@@ -114,3 +114,11 @@ def test_the_test_set_of_runs_that_have_been_opened(runs: Path) -> None:
     assert fittingroom("evaluate", "classical", "--test").code == 0
     done = fittingroom("compare", "network", "classical", "--split", "test", "--json")
     assert (done.json["split"], list(done.json["images"].values())) == ("test", [100])
+
+
+def test_workers_exit_as_one_process_does(own_home: Path) -> None:
+    for name in ("one", "other"):
+        Path(f"{name}.toml").write_text(f'model = {{ name = "mlp", hidden = [{len(name)}] }}\ndata = {{ name = "absent.npz" }}\n')
+    command = "compare", "one.toml", "other.toml", "--seeds", 1
+    fittingroom(*command).refused(4, "absent.npz")
+    fittingroom(*command, "--workers", 2).refused(4, "2 of 2 runs failed", "absent.npz")

@@ -102,13 +102,13 @@ def test_a_node_is_lost(study: Study, expected: dict[str, Any], two: Nodes, tmp_
     folder = tmp_path / "small"
     seen: dict[str, int] = {}
     died: list[str] = []
-    again: dict[str, int] = {}
+    again: dict[str, tuple[int, int]] = {}
 
     def at(event: Event) -> None:
         if event.kind == "epoch":
             epoch = event.values["record"]["epoch"]
             if event.job.key in died:
-                again.setdefault(event.job.key, epoch)
+                again.setdefault(event.job.key, (seen[event.job.key], epoch))
             before, seen[event.job.key] = seen.get(event.job.key, 0), epoch
             both = [key for key in seen if seen[key] < EPOCHS]
             if len(both) == 2 and not died and not before:
@@ -124,6 +124,8 @@ def test_a_node_is_lost(study: Study, expected: dict[str, Any], two: Nodes, tmp_
     child = succeed(work)
     lost = json.loads(child.out.splitlines()[-1])
     assert len(lost[0]) == 1, lost
+    ((before, after),) = lost[2].values()
+    assert after == before + 1, "it goes on after the last epoch that came back"
     assert table(folder) == expected
     assert not list(folder.glob("*/checkpoints/*"))
     assert not scratches()

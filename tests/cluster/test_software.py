@@ -29,7 +29,14 @@ def test_what_differs_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("file", "counts"),
-    [("seeds.py", True), ("native/kernels.c", True), ("train/loop.py", True), ("report/page.py", False), ("cli/main.py", False)],
+    [
+        ("seeds.py", True),
+        ("native/kernels.c", True),
+        ("train/loop.py", True),
+        ("workers/work.py", True),
+        ("report/page.py", False),
+        ("cli/main.py", False),
+    ],
 )
 def test_the_code_that_counts(file: str, counts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a run passes through, and not the pages and commands, which stay with the caller."""

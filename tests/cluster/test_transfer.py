@@ -127,6 +127,8 @@ def test_locks_and_halves_stay_where_they_are(tmp_path: Path) -> None:
     write_into(folder, {"recipe.toml": b"seed = 0\n"})
     (folder / ".lock").write_text("process 1")
     (folder / ".metrics.jsonl.abc.temporary").write_text("half")
+    for foreign in (".DS_Store", "notes (1).txt", "über.txt"):
+        (folder / foreign).write_text("somebody's own")
     assert Followed.everything(folder) == {"recipe.toml": b"seed = 0\n"}
     assert Followed(tmp_path / "none").changes() == ({}, [])
 

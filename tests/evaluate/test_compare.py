@@ -134,7 +134,7 @@ def made(tmp_path: Path) -> Maker:
         probabilities[np.arange(IMAGES), predicted] = 0.91
         run.write_predictions(split, Predictions(probabilities, labels, np.arange(IMAGES, dtype=np.int64) + shift))
         values = {"classes": list("0123456789"), "input_shape": [8, 8, 1], "scale": [1.0], "offset": [0.0]}
-        values |= {"train_sha256": f"sum of {data}{content}", "validation_source": source}
+        values |= {"train_sha256": f"{content}sum of {data}", "validation_source": source}
         run.write_json("environment.json", {"data": values, "model": {"parameters": parameters, "multiply_adds": 5000}, "threads": 1})
         run.append_epoch({"epoch": 1, "train": {"loss": 0.1, "accuracy": 0.9, "seconds": seconds}})
         run.set_state("finished")
@@ -180,6 +180,26 @@ def test_the_better_one_is_named_whichever_comes_first(made: Maker) -> None:
     there, back = compare_runs(one + other).pairs[0], compare_runs(other + one).pairs[0]
     assert there.sentence == back.sentence
     assert there.estimate == pytest.approx(-(back.estimate or 0))
+
+
+def test_of_losses_one_seed_says_nothing_whatever_the_images_say_of_accuracy(made: Maker) -> None:
+    runs = [made("mlp", 0, 0.90), made("lenet5", 0, 0.80)]
+    assert "McNemar" in compare_runs(runs).pairs[0].sentence
+    for metric in ("loss", "f1"):
+        pair = compare_runs(runs, metric=metric).pairs[0]
+        assert pair.verdict == "cannot say"
+        assert "this cannot say" in pair.sentence
+        assert "McNemar" not in pair.sentence
+    alike = compare_runs([made(model, seed, level) for model, level in (("svc-rbf", 0.9), ("knn", 0.8)) for seed in range(3)], metric="loss")
+    assert alike.pairs[0].verdict == "undecided", "no seed changes it, and what images say is not known of losses"
+
+
+def test_two_sets_of_one_name_are_told_apart(made: Maker) -> None:
+    """A file that was changed between the runs."""
+    runs = [made(model, 0, 0.9, content=content) for model in ("mlp", "lenet5") for content in ("", "mended")]
+    found = compare_runs(runs)
+    assert len(found.images) == 2
+    assert len({one.data for one in found.standings}) == 2
 
 
 def test_no_practical_difference(made: Maker) -> None:

@@ -339,6 +339,53 @@ def test_a_shape_against_another_group(tmp_path: Path) -> None:
     assert verdict_of(tmp_path, written.replace('"less"', '"greater"'), made).verdict == "not supported"
 
 
+def test_the_closest_of_several_is_the_one_to_tell_of_whichever_way_it_goes(tmp_path: Path) -> None:
+    groups = [{"run": "plain"}, {"run": "alike"}]
+    written = claim("shape", of={"run": "better"}, metric="validation.accuracy@1", than=groups, relation="less")
+    found = verdict_of(
+        tmp_path,
+        written,
+        lambda s: [
+            *runs_of(s, "better", [0.80, 0.81, 0.82]),
+            *runs_of(s, "plain", [0.806, 0.8161, 0.8259]),
+            *runs_of(s, "alike", [0.85, 0.8601, 0.87]),
+        ],
+    )
+    assert found.verdict == "supported"
+    assert "The closest: better against plain: −0.60 points" in found.sentence
+    assert found.measured.startswith("−0.60")
+
+
+def test_whole_epochs_that_coincide_are_not_exact(tmp_path: Path) -> None:
+    """Three seeds whose best epochs lie one before those of the others: by a sign test that has a probability of a quarter."""
+
+    def made(ahead: int) -> Any:
+        curves = {"better": 4, "plain": 4 + ahead}
+        return lambda s: [
+            result_of(s, run, seed, 0.9, curve=[0.8 + 0.01 * (epoch == best) for epoch in range(1, 13)])
+            for run, best in curves.items()
+            for seed in range(3)
+        ]
+
+    written = claim("shape", of={"run": "better"}, metric="best_epoch", than=[{"run": "plain"}], relation="less")
+    assert verdict_of(tmp_path, written, made(1)).verdict == "undecided"
+    assert verdict_of(tmp_path, written, made(3)).verdict == "supported"
+    stated = claim("shape", of={"run": "better"}, metric="best_epoch", relation="less", claimed=[5])
+    assert verdict_of(tmp_path, stated, made(1)).verdict == "undecided"
+
+
+def test_no_practical_difference_from_many_needs_more(tmp_path: Path) -> None:
+    """What refutes a claim about several does so at a level divided by their number."""
+
+    def made(study: Study) -> list[Result]:
+        plain = [0.88, 0.89, 0.90]
+        others = runs_of(study, "alike", [0.80, 0.81, 0.8201])
+        return [*runs_of(study, "plain", plain), *runs_of(study, "better", [0.8819, 0.8899, 0.9009]), *others]
+
+    assert verdict_of(tmp_path, order(), made).verdict == "not supported"
+    assert verdict_of(tmp_path, order(below=[{"run": "plain"}, {"run": "alike"}]), made).verdict == "undecided"
+
+
 @pytest.mark.parametrize(
     ("relation", "claimed", "expected"),
     [

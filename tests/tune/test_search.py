@@ -28,7 +28,7 @@ from fittingroom.recipe import Loaded
 from fittingroom.runs import Run
 from fittingroom.tune import space as spaces
 from fittingroom.tune import worker
-from fittingroom.tune.search import Report, Search, claim, training, work
+from fittingroom.tune.search import Report, Search, claim, take, training, work
 from fittingroom.tune.space import Space
 from fittingroom.tune.storage import local_url, open_storage, shown
 from tests.processes import Child, until
@@ -233,7 +233,7 @@ def test_when_the_time_is_up_trials_rest(opened: Opened, undisturbed: Path, made
     deadline = time.time() + 3
     work(search, slow, deadline=deadline)
     resting = [trial for trial in search.trials if trial.state.name == "RUNNING"]
-    assert len(resting) <= 1
+    assert len(resting) == 1
     for trial in resting:
         run = Run(search.run_folder(trial.number))
         assert (run.state, run.reason) == ("stopped", "the time for the search was up")
@@ -280,7 +280,7 @@ def test_sqlite_keeps_what_was_told(undisturbed: Path) -> None:
 
 
 def test_optuna_and_its_dashboard_read_it(undisturbed: Path, made_set: Path) -> None:
-    study = optuna.load_study(study_name=undisturbed.name, storage=local_url(undisturbed))
+    study = optuna.load_study(study_name=undisturbed.name, storage=f"sqlite:///{undisturbed / 'search.db'}")
     assert len(study.trials) == 8
     assert study.best_value == max(value or 0.0 for *_, value in told(undisturbed, grid(made_set)))
     for trial in study.trials:
@@ -303,6 +303,7 @@ def test_storages_that_cannot_be_used(tmp_path: Path) -> None:
         f"sqlite:///{tmp_path}/text.db": "not a database",
         "mysql://me:secret@127.0.0.1/search": "mysql is not supported",
         "search.db": "is not a URL",
+        "postgresql://me:secret@host:port/search": "is not a URL",
     }
     (tmp_path / "text.db").write_text("no database, " * 100)
     for url, words in cases.items():
@@ -353,6 +354,29 @@ def test_a_storage_of_another_version(tmp_path: Path) -> None:
     with pytest.raises(FittingRoomError, match="no longer compatible") as raised:
         open_storage(local_url(tmp_path))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["why? runs", "a%20b", "50%", "ü # &"])
+def test_a_folder_may_have_any_name(name: str, made_set: Path, tmp_path: Path) -> None:
+    with Search.at(tmp_path / name / "search", grid(made_set)) as search:
+        assert search.trials == []
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name / "search" / "search.db").is_file()
+
+
+def test_a_pause_before_the_first_epoch_is_no_work(opened: Opened, made_set: Path, tmp_path: Path) -> None:
+    search = opened(tmp_path / "search", grid(made_set))
+    first = take(search, None)
+    assert first is not None
+    first.let_go()
+    time.sleep(0.5)
+    again = take(search, None)
+    assert again is not None
+    with again:
+        again.recipe()
+        again.tell(0.9)
+    assert again.number == first.number
+    assert search.seconds < 0.4
 
 
 def test_a_url_is_shown_without_its_password() -> None:
