@@ -65,22 +65,23 @@ def table() -> str:
         search, machine = record["search"], record["environment"]
         trials = search["trials"]
         states = [trial["state"] for trial in trials]
-        winner = next(one for one in search["finalists"] if one["number"] == search["winner"])
+        found = next(one for one in search["finalists"] if one["number"] == search["winner"])
         low, high = search["optimism"]["interval"]
         cells = (
             f"`{name}`",
             f"{states.count('complete')} complete, {states.count('pruned')} given up",
             f"{sum(one['seconds'] for one in trials) / 60:.0f}",
             f"{search['best']['value']:.2%}",
-            f"{winner['mean']:.2%} ({', '.join(f'{score:.2%}' for score in winner['scores'].values())})",
+            f"{found['mean']:.2%} ({', '.join(f'{score:.2%}' for score in found['scores'].values())})",
             f"{100 * search['optimism']['value']:.2f} points ({_signed(100 * low)} to {_signed(100 * high)})",
         )
         rows.append(f"| {' | '.join(cells)} |")
         values = next(trial["params"] for trial in trials if trial["number"] == search["winner"])
         told.append(f"* `{name}`, on {machine['cores']} cores of an {machine['processor']}: {', '.join(map(_value, values.items()))}.")
         if "comparison" in record:
-            sentences = " ".join(pair["sentence"] for pair in record["comparison"]["pairs"])
-            told.append(f"  Against `{SEARCHES[name]}`, on seeds that the search did not have: {sentences}")
+            base, winner = (one["recipe"] for one in record["comparison"]["standings"])
+            sentence = record["comparison"]["pairs"][0]["sentence"].replace(base, f"`{SEARCHES[name]}`").replace(winner, "the winner")
+            told.append(f"  On seeds that the search did not have: {sentence}")
     return "\n".join([*rows, "", "What won:", "", *told]) + "\n"
 
 
