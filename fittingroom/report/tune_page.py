@@ -158,9 +158,13 @@ def _scatter(
     spoken: tuple[str, str],
     line: Sequence[tuple[float, float]] = (),
 ) -> Markup:
-    """Draw a mark a trial: a filled circle for one that came to its end, a hollow square for one given up early."""
+    """Draw a mark a trial: a filled circle for one that came to its end, a hollow square for one given up early.
+
+    A few hopeless trials would press all others into a line: what lies far from the best is drawn at the edge, as a triangle.
+    """
     values = [trial.value for trial in trials if trial.value is not None]
-    ticks = nice_ticks(min(values), max(values), 4)
+    shown = _near(values, found.space.objective.sign)
+    ticks = nice_ticks(min(shown), max(shown), 4)
     places = [*(across(trial) for trial in trials), *(place for place, _ in labels)]
     low, high = min(places), max(places)
     edge = 0.06 * (high - low) or 1.0
@@ -170,7 +174,8 @@ def _scatter(
         return LEFT + (WIDTH - LEFT - RIGHT) * (place - low + edge) / (high - low + 2 * edge)
 
     def y(value: float) -> float:
-        return TOP + (HEIGHT - TOP - BOTTOM) * (ticks[-1] - value) / (ticks[-1] - ticks[0])
+        kept = min(max(value, ticks[0]), ticks[-1])
+        return TOP + (HEIGHT - TOP - BOTTOM) * (ticks[-1] - kept) / (ticks[-1] - ticks[0])
 
     parts = [element("title", spoken[0], id=f"{name}-title"), element("desc", spoken[1], id=f"{name}-desc")]
     for tick in ticks:
@@ -183,13 +188,24 @@ def _scatter(
         parts.append(element("path", class_="line validation", d=" ".join(steps)))
     for trial in trials:
         if trial.value is not None:
-            parts.append(_mark(found, trial, x(across(trial)), y(trial.value)))
+            beyond = (trial.value > ticks[-1]) - (trial.value < ticks[0])
+            parts.append(_mark(found, trial, x(across(trial)), y(trial.value), beyond))
     labelled = f"{name}-title {name}-desc"
     return element("svg", *parts, class_="chart", viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_labelledby=labelled)
 
 
-def _mark(found: Outcome, trial: TrialRow, x: float, y: float) -> Markup:
+def _near(values: Sequence[float], sign: int) -> list[float]:
+    """The values that lie no further from the best than four times as far as the middle one does."""
+    ordered = sorted(values, key=lambda value: -sign * value)
+    reach = 4 * abs(ordered[0] - ordered[len(ordered) // 2])
+    return [value for value in ordered if abs(value - ordered[0]) <= reach] if reach else ordered
+
+
+def _mark(found: Outcome, trial: TrialRow, x: float, y: float, beyond: int) -> Markup:
     tip = element("title", f"trial {trial.number}: {_score(found, trial.value)}, {_values(trial.params)}")
+    if beyond:
+        kind = "validation" if trial.state == "complete" else "train"
+        return element("path", tip, class_=f"mark {kind} beyond", d=f"M{x - 4:.1f} {y:.1f}h8l-4 {-6 * beyond}z")
     if trial.state == "complete":
         return element("circle", tip, class_="mark validation", cx=x, cy=y, r=3.5)
     return element("rect", tip, class_="mark train", x=x - 3, y=y - 3, width=6, height=6)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,18 @@ def finalist(trial: TrialRow, *scores: float) -> Finalist:
 def outcome(**changes: Any) -> Outcome:
     finalists = [finalist(ROWS[1], 0.88, 0.90, 0.89), finalist(ROWS[0], 0.91, 0.90, 0.92)]
     return Outcome("demo", spaces.load({**SPACE, **changes}), ROWS, finalists)
+
+
+def test_hopeless_trials_do_not_press_the_others_into_a_line() -> None:
+    """Twenty between 90 and 92 %, one at 10: that one stands at the edge, and the axis does not reach down to it."""
+    rows = [TrialRow(number, {"optim.lr": 0.01}, 0.90 + number / 1000, "complete", f"runs/{number}", 1.0) for number in range(20)]
+    hopeless = TrialRow(20, {"optim.lr": 0.1}, 0.1, "pruned", "runs/20", 1.0)
+    page = render(Outcome("demo", spaces.load(SPACE), [*rows, hopeless], []))
+    assert page.count("mark train beyond") == page.count("trial 20: 10.00") > 0
+    assert not re.search(r'class="tick"[^>]*>(0|20|50)\u202f?%', page)
+    assert " beyond\"" not in render(Outcome("demo", spaces.load(SPACE), rows, []))
+    losses = [replace(row, value=1 - (row.value or 0.0)) for row in (*rows, hopeless)]
+    assert "mark train beyond" in render(Outcome("demo", spaces.load({**SPACE, "objective": "validation.loss"}), losses, []))
 
 
 def test_the_winner_is_the_best_on_fresh_seeds() -> None:
