@@ -1,6 +1,6 @@
 """A study whose workers and controller are killed at random moments ends with the table of one left alone.
 
-``FITTINGROOM_STUDY_KILLS=50`` asks for more kills than the suite's 5.
+``FITTINGROOM_STUDY_KILLS=50`` asks for more kills than the suite's 3.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from fittingroom.workers import Crew, Event
 from tests.processes import Child, until
 from tests.study.small import write_study
 
-KILLS = int(os.environ.get("FITTINGROOM_STUDY_KILLS", "5"))
+KILLS = int(os.environ.get("FITTINGROOM_STUDY_KILLS", "3"))
 # One thread each, without timing anything.
 UNKNOWN = Timings({}, {})
 

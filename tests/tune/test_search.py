@@ -1,6 +1,6 @@
 """Searches by processes that die: no trial lost, none counted twice, the same bits. All processes here are real ones.
 
-``FITTINGROOM_KILLS=100`` asks for more kills than the suite's 4; the full numbers are marked slow.
+``FITTINGROOM_KILLS=100`` asks for more kills than the suite's 3; the full numbers are marked slow.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tests.tune.searching import SETTING, grid, live, told
 
 slow = pytest.mark.slow
 OTHERS = ("none", "median", "successive-halving", "hyperband")
-KILLS = int(os.environ.get("FITTINGROOM_KILLS", "4"))
+KILLS = int(os.environ.get("FITTINGROOM_KILLS", "3"))
 
 
 @pytest.fixture
