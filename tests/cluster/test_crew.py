@@ -47,7 +47,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), needs_ray]
 
 # The digits, brought to a size that LeNet-5 takes; long enough to lose a node in the middle.
 DIGITS = TEXT.replace('name = "DATA"', 'name = "digits", size = 16').replace('"data.name" = "DATA"', '"data.name" = "digits"')
-EPOCHS = 80
+EPOCHS = 160
 CHECKPOINT_SECONDS = Setting().checkpoint_seconds
 
 
@@ -119,7 +119,7 @@ def test_a_node_is_lost(study: Study, expected: dict[str, Any], two: Nodes, tmp_
                 again[key] = sum(lost[:-1]), epoch
             seen[key] = epoch
             began.setdefault(key, time.monotonic())
-            both = [one for one in seen if seen[one] < EPOCHS and time.monotonic() - began[one] > 2 * CHECKPOINT_SECONDS]
+            both = [one for one in seen if seen[one] < EPOCHS and time.monotonic() - began[one] > 1.25 * CHECKPOINT_SECONDS]
             if len(both) == 2 and not killed:
                 killed.append(1)
                 two.kill(1)
