@@ -363,6 +363,7 @@ def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
     assert "permission denied; choose a folder that you may write to" in line
 
 
+@pytest.mark.slow
 def test_killed_as_a_person_would(made_set: Path, tmp_path: Path) -> None:
     """Two kills of the program as it is installed, started from nothing each time."""
     changes = {"train.epochs": 60}

@@ -116,6 +116,7 @@ def test_the_test_set_of_runs_that_have_been_opened(runs: Path) -> None:
     assert (done.json["split"], list(done.json["images"].values())) == ("test", [100])
 
 
+@pytest.mark.slow
 def test_workers_exit_as_one_process_does(own_home: Path) -> None:
     for name in ("one", "other"):
         Path(f"{name}.toml").write_text(f'model = {{ name = "mlp", hidden = [{len(name)}] }}\ndata = {{ name = "absent.npz" }}\n')

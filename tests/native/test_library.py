@@ -101,6 +101,7 @@ def test_code_that_others_can_write_is_not_loaded(tmp_path: Path) -> None:
     assert "others can write" in library.description
 
 
+@pytest.mark.slow
 @compiler
 def test_two_processes_compile_at_once(tmp_path: Path) -> None:
     cc = small_compiler(tmp_path)

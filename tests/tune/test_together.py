@@ -54,6 +54,7 @@ def weights(folder: Path) -> dict[str, bytes]:
     return {path.parent.name: path.read_bytes() for path in sorted(folder.glob("*/*/weights.safetensors"))}
 
 
+@pytest.mark.slow
 def test_the_same_trials(undisturbed: Path, made_set: Path, crew: Crew, tmp_path: Path) -> None:
     lines = together(crew, tmp_path / "grid", grid(made_set))
     assert told(tmp_path / "grid", grid(made_set)) == told(undisturbed, grid(made_set))
@@ -62,6 +63,7 @@ def test_the_same_trials(undisturbed: Path, made_set: Path, crew: Crew, tmp_path
     assert together(crew, tmp_path / "grid", grid(made_set)) == [], "nothing is left to do"
 
 
+@pytest.mark.slow
 def test_the_same_finalists(made_set: Path, crew: Crew, tmp_path: Path) -> None:
     space = grid(made_set, finalists=2, fresh_seeds=2)
     live(tmp_path / "one", space)
