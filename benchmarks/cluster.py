@@ -131,7 +131,8 @@ def together() -> str:
     """Return what sharing batches costs, as far as it is measured."""
     if not RECORD.exists():
         return "*Not measured yet.*\n"
-    rounds = json.loads(RECORD.read_text())["rounds"]
+    parts = [f"{model}, {workers}" for model in TRAINED for workers in (1, 2)]
+    rounds = [one for one in json.loads(RECORD.read_text())["rounds"] if all(part in one for part in parts)]
     rows = [
         "| network | an epoch: one process | two workers | speed, two over one | waiting beside the epochs: one process | two workers |",
         "| --- " * 6 + "|",
