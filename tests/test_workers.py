@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,16 @@ def on(kind: str, action: Callable[[Event], object], times: int = 1) -> Callable
 
 
 def kill(event: Event) -> None:
-    pid = owner(event.job.folder)
-    assert pid
-    os.kill(pid, signal.SIGKILL)
+    """Kill who is at work. A new owner signs a moment after it has the lock: until then nobody's name stands there, or a dead one's."""
+
+    def killed() -> bool:
+        with suppress(ProcessLookupError):
+            if pid := owner(event.job.folder):
+                os.kill(pid, signal.SIGKILL)
+                return True
+        return False
+
+    until(killed)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +148,6 @@ def test_what_can_happen_to_jobs(crew: Crew, small: recipe.Loaded, expected: Run
 def test_a_job_that_always_kills_its_worker_is_given_up(crew: Crew, small: recipe.Loaded, tmp_path: Path) -> None:
     def kill_at_once(event: Event) -> None:
         if event.kind == "started" and event.job.key == "deadly":
-            until(lambda: owner(event.job.folder))
             kill(event)
 
     crew.add(Job("deadly", recipe.load(small.recipe.values, {"train.epochs": 5000}), tmp_path / "deadly"))
