@@ -61,7 +61,7 @@ def fittingroom(*arguments: object) -> Done:
 def process(*arguments: object, environ: Mapping[str, str] | None = None, **options: Any) -> Done:
     """Run a command as a user's shell would, in a home of its own."""
     options = {"capture_output": True, "timeout": 240, "encoding": "utf-8", **options}
-    done = subprocess.run(command(*arguments), env=own_environ(environ or {}), **options)
+    done = subprocess.run(command(*arguments), env=own_environ(environ or {}, options.get("cwd")), **options)
     return Done(done.returncode, done.stdout or "", done.stderr or "")
 
 
@@ -78,9 +78,9 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "fittingroom", *map(str, arguments)]
 
 
-def own_environ(changes: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a process: an empty home, and no kernels, which would be compiled anew there."""
-    return {**os.environ, "HOME": str(Path("home").absolute()), "FITTINGROOM_NATIVE": "0", **changes}
+def own_environ(changes: Mapping[str, str], cwd: Path | None = None) -> dict[str, str]:
+    """The environment of a process in ``cwd``: an empty home there, and no kernels, which would be compiled anew in it."""
+    return {**os.environ, "HOME": str((cwd or Path()).absolute() / "home"), "FITTINGROOM_NATIVE": "0", **changes}
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

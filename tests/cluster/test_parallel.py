@@ -336,7 +336,7 @@ def test_a_killed_worker_costs_an_epoch_at_most_and_a_killed_caller_resumes(tmp_
     run = tmp_path / "disturbed"
     arguments = command(*TRAIN, "--epochs", 12, "--run-dir", run, "--workers", 2)
     with (tmp_path / "said").open("w") as said:
-        caller = subprocess.Popen(arguments, env=own_environ({}), cwd=tmp_path, stdout=said, stderr=said)
+        caller = subprocess.Popen(arguments, env=own_environ({}, tmp_path), cwd=tmp_path, stdout=said, stderr=said)
     try:
         until(lambda: lines_of(run) >= 2, 2 * PATIENCE)
         victims = train_workers(caller.pid)
@@ -388,7 +388,7 @@ def test_a_lost_machine_is_done_without(tmp_path: Path) -> None:
         refused = process(*TRAIN, "--run-dir", "refused", "--workers", 3, "--address", cluster.address, cwd=tmp_path)
         refused.refused(1, "3 workers need 1 CPU each, and there is room for 2")
         arguments = command(*TRAIN, "--epochs", 12, "--run-dir", run, "--workers", 2, "--address", cluster.address)
-        caller = subprocess.Popen(arguments, env=own_environ({}), cwd=tmp_path, stdout=said, stderr=said)
+        caller = subprocess.Popen(arguments, env=own_environ({}, tmp_path), cwd=tmp_path, stdout=said, stderr=said)
         try:
             until(lambda: lines_of(run) >= 2, 2 * PATIENCE)
             cluster.kill(1)
