@@ -184,6 +184,13 @@ def test_bad_input(arguments: str, words: str, own_home: Path) -> None:
     assert snapshot(own_home) == before
 
 
+def test_an_argument_that_a_model_does_not_take_is_found_before_anything_is_trained(own_home: Path) -> None:
+    write_study(own_home, "digits", text=TINY.replace('"model.hidden" = [64]', '"model.hiden" = [64]'))
+    before = snapshot(own_home)
+    fittingroom("study", "run", "small.toml").refused(2, "runs.wide", "hiden", "did you mean 'hidden'")
+    assert snapshot(own_home) == before
+
+
 def test_a_damaged_record_is_named(study: Path) -> None:
     path = Path("runs/studies/small/records/plain-seed0.json")
     path.write_text(path.read_text().replace('"epoch":1', '"epoch":2', 1))
