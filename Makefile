@@ -1,12 +1,13 @@
 # `make run`: a classifier trains on Fashion-MNIST and a page shows how well. `make test`: everything is checked.
 # Both do all that is needed from nothing but Python 3.11 or newer with pip.
+# `make slow`: the tests that take minutes. `make bench`: our speed against others'. `make pages`: the pages anew, from records and docstrings.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard fittingroom/native/*.c fittingroom/native/*.h setup.py)
 
-.PHONY: run test check slow bench clean
+.PHONY: run test slow bench pages clean
 
 run: $(VENV)/.ready
 	$(BIN)/fittingroom quickstart
@@ -38,6 +39,12 @@ bench: $(VENV)/.ready $(VENV)-bench/.ready
 	PYTHONPATH=. $(VENV)-bench/bin/python -m benchmarks.peers.bench \
 	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(NETWORKS),--networks "$(NETWORKS)") \
 	  $(if $(BATCHES),--batches "$(BATCHES)") $(if $(STAGES),--stages "$(STAGES)")
+	$(BIN)/python -m benchmarks.pages
+
+pages: $(VENV)/.ready
+	$(BIN)/python docs/make_recipes.py
+	$(BIN)/python docs/make_findings.py
+	$(BIN)/python -m benchmarks.pages
 
 $(VENV)-bench/.ready: requirements.lock benchmarks/requirements-bench.lock
 	test -x $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench

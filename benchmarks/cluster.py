@@ -1,7 +1,6 @@
-"""Measure what a cluster costs beside this machine's own workers, into ``records/cluster.json`` and ``docs/cluster.md``.
+"""Measure what a cluster costs beside this machine's own workers, into ``records/cluster.json``.
 
-    python -m benchmarks.cluster run [--rounds 3]
-    python -m benchmarks.cluster tables
+    python -m benchmarks.cluster [--rounds 3]
 
 The cluster is the tests' own: two nodes of one core each, on this machine, so that what differs is Ray and the way of the files and
 not the processors. A round does everything in turn, as whole commands with all their waiting, and is written down when it ends.
@@ -22,12 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from fittingroom import environment
-from fittingroom.files import write_json, write_text
-from tests.cluster.nodes import nodes
+from fittingroom.files import write_json
 
 ROOT = Path(__file__).parent.parent
 RECORD = ROOT / "records" / "cluster.json"
-PAGE = ROOT / "docs" / "cluster.md"
 RUNS = 6
 EPOCHS = 2
 STUDY = f"""
@@ -76,6 +73,8 @@ def epoch_seconds(path: Path) -> Iterator[float]:
 
 def measure(done: dict[str, Any], backwards: bool) -> None:
     """Measure what a round lacks, into ``done``."""
+    from tests.cluster.nodes import nodes  # needs pytest
+
     turns = slice(None, None, -1 if backwards else 1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -159,26 +158,14 @@ def _spread(values: list[float], form: str) -> str:
     return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
-def page() -> str:
-    """Return the page with its tables made anew."""
-    text = PAGE.read_text(encoding="utf-8")
-    for name, part in (("together", together), ("cost", cost)):
-        before, mark, rest = text.partition(f"<!-- records: {name} -->\n")
-        _, end, after = rest.partition("<!-- /records -->")
-        text = before + mark + part() + end + after
-    return text
+TABLES = {"together": together, "cost": cost}
 
 
 def main() -> None:
     """Carry out the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=["run", "tables"])
     parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    if options.command == "run":
-        run(options.rounds)
-    else:
-        write_text(PAGE, page())
+    run(parser.parse_args().rounds)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Plain against native: tails, convolutions and dense layers alone, and whole training steps.
 
-    python benchmarks/kernels.py [--threads 2] [--rounds 7]
+    python -m benchmarks.kernels [--threads 2] [--rounds 7]
 
 Both paths run in turn, round by round, so that whatever else the machine does meets both. Printed are milliseconds, minimum and
 median over the rounds, and the ratio of the minima with the smallest and largest ratio of a round.

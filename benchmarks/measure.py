@@ -1,9 +1,8 @@
 """Measure what the README promises, on a quiet machine, into ``records/``.
 
-python benchmarks/measure.py quickstart    three seeds of the quick-start, as whole processes
-python benchmarks/measure.py epochs        seconds an epoch of 60,000 images, and what augmentation costs
-python benchmarks/measure.py start         --help, and loading Fashion-MNIST from its four files
-python benchmarks/measure.py tables        write the tables of the README from the records
+python -m benchmarks.measure quickstart    three seeds of the quick-start, as whole processes
+python -m benchmarks.measure epochs        seconds an epoch of 60,000 images, and what augmentation costs
+python -m benchmarks.measure start         --help, and loading Fashion-MNIST from its four files
 """
 
 from __future__ import annotations
@@ -21,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from fittingroom import environment
-from fittingroom.files import write_json, write_text
+from fittingroom.files import write_json
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "records"
-README = ROOT / "README.md"
 SEEDS = (0, 1, 2)
 
 
@@ -104,17 +102,6 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def readme_tables() -> str:
-    """Return the README with its tables made anew from the records."""
-    text = README.read_text(encoding="utf-8")
-    for name, table in (("quickstart", quickstart_table), ("protocols", protocols_table)):
-        before, mark, rest = text.partition(f"<!-- records: {name} -->\n")
-        if mark:
-            _, end, after = rest.partition("<!-- /records -->")
-            text = f"{before}{mark}{table()}{end}{after}"
-    return text
-
-
 def quickstart_table() -> str:
     """Quick-start, epochs and start-up in one table, each with its spread."""
     quick, timing, startup = (json.loads((RECORDS / f"{name}.json").read_text()) for name in ("quickstart", "epochs", "start"))
@@ -173,15 +160,13 @@ def protocols_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def tables() -> None:
-    """Write the README's tables."""
-    write_text(README, readme_tables())
+TABLES = {"quickstart": quickstart_table, "protocols": protocols_table}
 
 
 def main() -> None:
     """Carry out what is named."""
     os.chdir(ROOT)
-    known = {"quickstart": quickstart, "epochs": epochs, "start": start, "tables": tables}
+    known = {"quickstart": quickstart, "epochs": epochs, "start": start}
     if len(sys.argv) != 2 or sys.argv[1] not in known:
         sys.exit(__doc__)
     known[sys.argv[1]]()

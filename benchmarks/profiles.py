@@ -1,7 +1,6 @@
-"""Where the time of a training step goes, into ``records/profiles.json`` and ``docs/speed.md``.
+"""Where the time of a training step goes, into ``records/profiles.json``.
 
-    python benchmarks/profiles.py run [--seconds 6]
-    python benchmarks/profiles.py tables
+    python -m benchmarks.profiles run [--seconds 6]
 
 Each network of the benchmark is trained by our own loop, twice: without a profiler, for how long a step takes, and with PyTorch's, for the
 shares. The profiler makes many small operations dearer than they are, so a step under it is told too.
@@ -18,13 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from fittingroom import environment
-from fittingroom.files import write_json, write_text
+from fittingroom.files import write_json
 
 ROOT = Path(__file__).parent.parent
 RECORD = ROOT / "records" / "profiles.json"
-PAGE = ROOT / "docs" / "speed.md"
-MARK, END = "<!-- records: profile -->\n", "<!-- /records -->"
-NOT_YET = "*Not measured yet: `python benchmarks/profiles.py run` fills this in.*\n"
+NOT_YET = "*Not measured yet: `python -m benchmarks.profiles run` fills this in.*\n"
 NETWORKS, BATCHES = ("lenet5", "standard", "three-block", "resnet20"), (32, 128)
 
 # Parts of a step, and the beginnings of the names of PyTorch's operations that are counted to each; the first that fits.
@@ -95,23 +92,18 @@ def run(seconds: float) -> None:
     profiles = []
     for network in NETWORKS:
         for batch in BATCHES:
-            command = [sys.executable, __file__, "one", "--network", network, "--batch", str(batch), "--seconds", str(seconds)]
+            options = ["--network", network, "--batch", str(batch), "--seconds", str(seconds)]
+            command = [sys.executable, "-m", "benchmarks.profiles", "one", *options]
             told = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env={**os.environ, "GOMP_SPINCOUNT": "10000"})
             profiles.append(json.loads(told.stdout.splitlines()[-1]))
             print(f"{network}, {batch}: {1e3 * min(profiles[-1]['seconds']):.2f} ms a step", flush=True)
     write_json(RECORD, {"environment": environment.describe(), "profiles": profiles})
-    write_text(PAGE, page())
-
-
-def page() -> str:
-    """The page with its table made anew."""
-    text = PAGE.read_text(encoding="utf-8")
-    before, mark, rest = text.partition(MARK)
-    return f"{before}{mark}{table() if RECORD.exists() else NOT_YET}{END}{rest.partition(END)[2]}"
 
 
 def table() -> str:
     """A row for each network, a column for each part."""
+    if not RECORD.exists():
+        return NOT_YET
     record = json.loads(RECORD.read_text(encoding="utf-8"))
     columns = [*PARTS, REST]
     rows = []
@@ -126,18 +118,19 @@ def table() -> str:
     return f"On {place['cores']} cores ({place['processor']}), {place['threads']} threads:\n\n" + "\n".join(lines) + "\n"
 
 
+TABLES = {"profile": table}
+
+
 def main() -> None:
     """Carry out the command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("command", choices=["run", "tables", "one"])
+    parser.add_argument("command", choices=["run", "one"])
     parser.add_argument("--seconds", type=float, default=6.0, help="for each network and batch size, about")
     parser.add_argument("--network", choices=NETWORKS)
     parser.add_argument("--batch", type=int)
     options = parser.parse_args()
     if options.command == "run":
         run(options.seconds)
-    elif options.command == "tables":
-        write_text(PAGE, page())
     else:
         print(json.dumps(measure(options.network, options.batch, options.seconds)))
 

@@ -1,7 +1,7 @@
 """Train the reports' networks to the end of their protocols, and every other model for an epoch, into ``records/``.
 
-    python benchmarks/protocols.py list
-    python benchmarks/protocols.py run [NAME …] [--threads 1]
+    python -m benchmarks.protocols list
+    python -m benchmarks.protocols run [NAME …] [--threads 1]
 
 Each run is an ordinary run folder under ``runs/protocols``: killed, it goes on with the same command; finished, it is not
 repeated. The test set is opened once, at the end of each. What is committed is the compact record, not the weights.

@@ -1,7 +1,6 @@
-"""Find out what carrying out a study costs beside its runs, into ``records/runner.json`` and ``docs/commands.md``.
+"""Find out what carrying out a study costs beside its runs, into ``records/runner.json``.
 
-    python benchmarks/runner.py record runs/studies/NAME [--workers 2]
-    python benchmarks/runner.py tables
+    python -m benchmarks.runner runs/studies/NAME [--workers 2]
 
 Nothing is run for it: the times are those of the files of a study that has just been carried out. A command begins where it takes the
 study's lock and ends with its page; a run begins with its recipe and ends with the last file in its folder. What of the workers' time
@@ -16,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from fittingroom import environment
-from fittingroom.files import write_json, write_text
+from fittingroom.files import write_json
 from fittingroom.runs import Run
 
 ROOT = Path(__file__).parent.parent
 RECORD = ROOT / "records" / "runner.json"
-PAGE = ROOT / "docs" / "commands.md"
 
 
 def times(folder: Path) -> tuple[float, list[tuple[float, float]]]:
@@ -59,26 +57,16 @@ def table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def page() -> str:
-    """Return the page with its table made anew."""
-    before, mark, rest = PAGE.read_text(encoding="utf-8").partition("<!-- records: runner -->\n")
-    _, end, after = rest.partition("<!-- /records -->")
-    return before + mark + table() + end + after
+TABLES = {"runner": table}
 
 
 def main() -> None:
     """Carry out the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    recording = commands.add_parser("record")
-    recording.add_argument("folder", type=Path)
-    recording.add_argument("--workers", type=int, default=2)
-    commands.add_parser("tables")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    if options.command == "record":
-        record(options.folder, options.workers)
-    else:
-        write_text(PAGE, page())
+    record(options.folder, options.workers)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""Hold what ``fittingroom study plan`` predicts against what happens, into ``records/scale.json`` and ``docs/scale.md``.
+"""Hold what ``fittingroom study plan`` predicts against what happens, into ``records/scale.json``.
 
-    python benchmarks/scale.py run [--rounds 3]
-    python benchmarks/scale.py show
-    python benchmarks/scale.py tables
+    python -m benchmarks.scale run [--rounds 3]
+    python -m benchmarks.scale show
 
 What is predicted is a small study of unequal runs, on one worker and on one a core. The run times from which it is predicted are those of a
 pass of their own, by one worker. What starting and sharing cost comes from another model: four runs of LeNet-5, on one worker and on one
@@ -25,7 +24,7 @@ from typing import Any
 
 from fittingroom import environment
 from fittingroom.environment import cores
-from fittingroom.files import write_json, write_text
+from fittingroom.files import write_json
 from fittingroom.recipe import load as load_recipe
 from fittingroom.study import execute
 from fittingroom.study.file import Study, load
@@ -37,7 +36,6 @@ from fittingroom.workers import Crew, Job
 
 ROOT = Path(__file__).parent.parent
 RECORD = ROOT / "records" / "scale.json"
-PAGE = ROOT / "docs" / "scale.md"
 EXAMPLE = "study plan shallow-vs-deep --cores 2 --price 0.40"
 RUNS = 4
 STUDY = """
@@ -184,28 +182,19 @@ def example() -> str:
     return f"<!-- test: skip (a test of its own runs it on the records) -->\n```console\n$ fittingroom {EXAMPLE}\n{done.stdout}```\n"
 
 
-def page() -> str:
-    """Return the page with its tables made anew."""
-    text = PAGE.read_text(encoding="utf-8")
-    for name, part in (("plan", example), ("scale", table)):
-        before, mark, rest = text.partition(f"<!-- records: {name} -->\n")
-        _, end, after = rest.partition("<!-- /records -->")
-        text = before + mark + part() + end + after
-    return text
+TABLES = {"plan": example, "scale": table}
 
 
 def main() -> None:
     """Carry out the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=["run", "show", "tables"])
+    parser.add_argument("command", choices=["run", "show"])
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     if options.command == "run":
         run(options.rounds)
-    elif options.command == "show":
-        show()
     else:
-        write_text(PAGE, page())
+        show()
 
 
 if __name__ == "__main__":

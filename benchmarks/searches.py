@@ -1,7 +1,6 @@
-"""Carry out the searches that come with the program, into ``records/searches/`` and ``docs/tuning.md``.
+"""Carry out the searches that come with the program, into ``records/searches/``.
 
-    python benchmarks/searches.py run [NAME…] [--workers 2]
-    python benchmarks/searches.py tables
+    python -m benchmarks.searches [NAME…] [--workers 2]
 
 Each is the command that a person would give, ``fittingroom tune NAME``; stopped, the same command goes on. Where a search is to beat the
 recipe that it starts from, both are then trained on five seeds that the search did not have, and compared.
@@ -18,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from fittingroom import environment
-from fittingroom.files import write_json, write_text
+from fittingroom.files import write_json
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "records" / "searches"
-PAGE = ROOT / "docs" / "tuning.md"
 SEARCHES = {
     "custom-cnn-half-hour": "custom-cnn",
     "cnn-vs-svm-search": None,
@@ -94,28 +92,18 @@ def _value(item: tuple[str, Any]) -> str:
     return f"`{key}` {f'{value:.3g}' if isinstance(value, float) else json.dumps(value)}"
 
 
-def page() -> str:
-    """Return the page with its table made anew."""
-    before, mark, rest = PAGE.read_text(encoding="utf-8").partition("<!-- records: searches -->\n")
-    _, end, after = rest.partition("<!-- /records -->")
-    return before + mark + table() + end + after
+TABLES = {"searches": table}
 
 
 def main() -> None:
     """Carry out the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    running = commands.add_parser("run")
-    running.add_argument("names", nargs="*", metavar="NAME", help=", ".join(SEARCHES))
-    running.add_argument("--workers", type=int, default=2)
-    commands.add_parser("tables")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(SEARCHES))
+    parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    if options.command == "run":
-        if unknown := set(options.names) - set(SEARCHES):
-            parser.error(f"no search {', '.join(sorted(unknown))}; there are {', '.join(SEARCHES)}")
-        run(options.names or list(SEARCHES), options.workers)
-    else:
-        write_text(PAGE, page())
+    if unknown := set(options.names) - set(SEARCHES):
+        parser.error(f"no search {', '.join(sorted(unknown))}; there are {', '.join(SEARCHES)}")
+    run(options.names or list(SEARCHES), options.workers)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Measure the workers of a sweep against one run after another, into ``records/sweep.json``.
 
-    python benchmarks/sweep.py run [--rounds 5] [--epochs 10]
-    python benchmarks/sweep.py show
+    python -m benchmarks.sweep run [--rounds 5] [--epochs 10]
+    python -m benchmarks.sweep show
 
 A round trains LeNet-5 four times on the whole of Fashion-MNIST's training images, both ways, in turn: one run after another in one
 process with all threads, as a script would, and by one worker a core. The process of either way is started anew, and all its waiting is
@@ -74,7 +74,7 @@ def workers(epochs: int, folder: Path) -> dict[str, Any]:
 def measure(way: str, epochs: int) -> dict[str, Any]:
     """Carry out one way in a process of its own and return its wall time, all waiting counted, with what it told."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, __file__, "carry-out", "--way", way, "--epochs", str(epochs), "--folder", folder]
+        command = [sys.executable, "-m", "benchmarks.sweep", "carry-out", "--way", way, "--epochs", str(epochs), "--folder", folder]
         began = time.perf_counter()
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
         return {"seconds": time.perf_counter() - began, **json.loads(done.stdout)}

@@ -1,4 +1,4 @@
-"""Write docs/findings.md from the records of the studies: python docs/make_findings.py > docs/findings.md (a test keeps it up to date).
+"""Write docs/findings.md from the records of the studies; ``make pages`` calls it, and a test keeps the page up to date.
 
 Every figure on the page comes from ``records/studies``. The prose below stands under a study only once all of its runs are recorded.
 """
@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from fittingroom.files import write_text
 from fittingroom.study.file import Study, load, shipped
 from fittingroom.study.plan import plan
 from fittingroom.study.results import read_records, read_results
@@ -96,6 +97,7 @@ between {basic-accuracy-on-test-images|low} and {basic-accuracy-on-test-images|h
     ),
 }
 
+PAGE = Path(__file__).parent / "findings.md"
 RECORDS = Path(__file__).parent.parent / "records" / "studies"
 HEAD = """\
 # What came out
@@ -163,4 +165,4 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    print(text(), end="")
+    write_text(PAGE, text())

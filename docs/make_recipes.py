@@ -1,10 +1,12 @@
-"""Write docs/recipes.md from the docstrings of recipe.py: python docs/make_recipes.py > docs/recipes.md (a test keeps it up to date)."""
+"""Write docs/recipes.md from the docstrings of recipe.py; ``make pages`` calls it, and a test keeps the page up to date."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+from fittingroom.files import write_text
 from fittingroom.recipe import Augment, Data, Loss, Normalise, Optim, Recipe, Stop, Train
 
 __all__ = ["text"]
@@ -95,4 +97,4 @@ def _meaning(description: str) -> str:
 
 
 if __name__ == "__main__":
-    print(text(), end="")
+    write_text(Path(__file__).parent / "recipes.md", text())

@@ -163,12 +163,12 @@ def test_every_command_is_described() -> None:
 
 def test_the_page_of_recipes_is_up_to_date() -> None:
     written = runpy.run_path(str(ROOT / "docs" / "make_recipes.py"))["text"]()
-    assert (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8") == written, "python docs/make_recipes.py > docs/recipes.md"
+    assert (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8") == written, "make pages"
 
 
 def test_the_page_of_findings_is_made_from_the_records() -> None:
     written = runpy.run_path(str(ROOT / "docs" / "make_findings.py"))["text"]()
-    assert (ROOT / "docs" / "findings.md").read_text(encoding="utf-8") == written, "python docs/make_findings.py > docs/findings.md"
+    assert (ROOT / "docs" / "findings.md").read_text(encoding="utf-8") == written, "make pages"
 
 
 def test_what_the_readme_says_of_make(workshop: Path) -> None:

@@ -3,44 +3,40 @@
 from __future__ import annotations
 
 import json
-import runpy
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import pytest
+
+from benchmarks import pages, runner, scale, searches
 
 ROOT = Path(__file__).parent.parent
 SCALE = ROOT / "records" / "scale.json"
 SEARCHES = sorted((ROOT / "records" / "searches").glob("*.json"))
 
 
-def script(name: str) -> dict[str, Any]:
-    return runpy.run_path(str(ROOT / "benchmarks" / f"{name}.py"))
+def test_the_pages_are_made_from_the_records() -> None:
+    made = pages.documents()
+    assert ROOT / "docs" / "speed.md" in made
+    for page, text in made.items():
+        assert page.read_text(encoding="utf-8") == text, "make pages"
 
 
-@pytest.mark.parametrize(("page", "name"), [("scale", "scale"), ("tuning", "searches"), ("cluster", "cluster"), ("commands", "runner")])
-def test_a_page_is_made_from_its_records(page: str, name: str) -> None:
-    made = script(name)["page"]()
-    assert (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") == made, f"run benchmarks/{name}.py tables"
-
-
-@pytest.mark.skipif(not SCALE.exists(), reason="not measured yet: python benchmarks/scale.py run")
+@pytest.mark.skipif(not SCALE.exists(), reason="not measured yet: python -m benchmarks.scale run")
 def test_what_was_predicted_is_near_what_was_measured() -> None:
-    for row, seconds in script("scale")["compared"]():
+    for row, seconds in scale.compared():
         middle = sorted(seconds)[len(seconds) // 2]
         assert row.wall == pytest.approx(middle, rel=0.25)
     assert len(json.loads(SCALE.read_text(encoding="utf-8"))["rounds"]) >= 2
 
 
 def test_a_study_costs_little_beside_its_runs() -> None:
-    overhead = script("runner")["overhead"]
     for one in json.loads((ROOT / "records" / "runner.json").read_text(encoding="utf-8")).values():
-        assert 0 < overhead(one["seconds"], one["workers"], one["runs"]) < 0.05
+        assert 0 < runner.overhead(one["seconds"], one["workers"], one["runs"]) < 0.05
 
 
 def test_every_search_that_comes_with_the_program_has_its_row() -> None:
-    assert set(script("searches")["SEARCHES"]) == {path.stem for path in (ROOT / "fittingroom" / "spaces").glob("*.toml")}
+    assert set(searches.SEARCHES) == {path.stem for path in (ROOT / "fittingroom" / "spaces").glob("*.toml")}
 
 
 @pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.stem)

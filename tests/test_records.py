@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import profiles  # noqa: E402
-from measure import README, readme_tables  # noqa: E402
-
-
-def test_the_tables_of_the_readme_are_made_from_the_records() -> None:
-    assert README.read_text(encoding="utf-8") == readme_tables(), "run python benchmarks/measure.py tables"
-
-
-def test_the_table_of_profiles_is_made_from_the_record() -> None:
-    assert profiles.PAGE.read_text(encoding="utf-8") == profiles.page(), "run python benchmarks/profiles.py tables"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "records").rglob("*.json")), ids=lambda path: path.stem)

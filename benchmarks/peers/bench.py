@@ -27,7 +27,7 @@ from benchmarks.peers import pages, summary
 from benchmarks.peers.case import DATA, NETWORKS, THREADS
 from benchmarks.peers.inference import IMAGES as PREDICTED
 from benchmarks.peers.protocol import Remote
-from fittingroom.files import write_json, write_text
+from fittingroom.files import write_json
 
 ROOT = Path(__file__).parent.parent.parent
 RECORD = ROOT / "records" / "bench.json"
@@ -418,9 +418,7 @@ def main() -> None:
         print(f"not recorded: {'; '.join(missing) or f'{FEWEST} rounds and all images are needed'}")
         return
     write_json(RECORD, bench.record)
-    for path, text in pages.documents().items():
-        write_text(path, text)
-    print(f"recorded in {RECORD.relative_to(ROOT)}, drawn in docs/")
+    print(f"recorded in {RECORD.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -1,24 +1,20 @@
-"""The tables of ``docs/speed.md`` and the drawing ``docs/bench.svg``, from ``records/bench.json`` alone.
-
-python -m benchmarks.peers.pages    write both anew
-"""
+"""The tables of the benchmark and its drawing, ``docs/bench.svg``, from ``records/bench.json`` alone."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.drawing import drawing
 from benchmarks.peers.summary import Spread, agrees, fastest, geometric_mean, learnt, over_limit, ratios, rivals, spread
-from fittingroom.files import write_text
 
-__all__ = ["TABLES", "documents", "report"]
+__all__ = ["TABLES", "drawings", "report"]
 
 ROOT = Path(__file__).parent.parent.parent
 RECORD = ROOT / "records" / "bench.json"
-PAGE = ROOT / "docs" / "speed.md"
 DRAWING = ROOT / "docs" / "bench.svg"
 NOT_YET = "*Not measured yet: `make bench` fills this in.*\n"
 
@@ -28,25 +24,18 @@ TELLING = 0.05
 Record = dict[str, Any]
 
 
-def documents() -> dict[Path, str]:
-    """Return the page with its tables made anew, and the drawing where there is a record."""
-    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else None
-    text = PAGE.read_text(encoding="utf-8")
-    for name, table in TABLES.items():
-        before, mark, rest = text.partition(f"<!-- records: bench-{name} -->\n")
-        if mark:
-            _, end, after = rest.partition("<!-- /records -->")
-            text = f"{before}{mark}{NOT_YET if record is None else table(record)}{end}{after}"
-    return {PAGE: text} if record is None else {PAGE: text, DRAWING: drawing(record)}
+def drawings() -> dict[Path, str]:
+    """Return the drawing, where there is a record."""
+    return {DRAWING: drawing(json.loads(RECORD.read_text(encoding="utf-8")))} if RECORD.exists() else {}
 
 
 def report(record: Record) -> str:
     """All tables that the record has values for, for the terminal."""
-    made = [TABLES["training"](record), TABLES["waiting"](record)]
+    made = [training(record), waiting(record)]
     if record["learning"]:
-        made.append(TABLES["learning"](record))
+        made.append(learning(record))
     if record["inference"]:
-        made.append(TABLES["inference"](record))
+        made.append(inference(record))
     return "\n".join(made)
 
 
@@ -180,21 +169,16 @@ def caption(record: Record) -> str:
     return f"![{words}](bench.svg)\n\n{machine(record)} {given}\n"
 
 
-TABLES: dict[str, Callable[[Record], str]] = {
-    "drawing": caption,
-    "targets": targets,
-    "training": training,
-    "waiting": waiting,
-    "learning": learning,
-    "inference": inference,
+def recorded(made: Callable[[Record], str]) -> str:
+    """A table of the record, or that there is none yet."""
+    return made(json.loads(RECORD.read_text(encoding="utf-8"))) if RECORD.exists() else NOT_YET
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "bench-drawing": partial(recorded, caption),
+    "bench-targets": partial(recorded, targets),
+    "bench-training": partial(recorded, training),
+    "bench-waiting": partial(recorded, waiting),
+    "bench-learning": partial(recorded, learning),
+    "bench-inference": partial(recorded, inference),
 }
-
-
-def main() -> None:
-    """Write them."""
-    for path, text in documents().items():
-        write_text(path, text)
-
-
-if __name__ == "__main__":
-    main()
