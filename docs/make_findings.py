@@ -14,6 +14,7 @@ from fittingroom.files import write_text
 from fittingroom.study.file import Study, load, shipped
 from fittingroom.study.plan import plan
 from fittingroom.study.results import read_records, read_results
+from fittingroom.study.searches import with_found
 from fittingroom.study.verdict import VERDICTS, Verdict, judge
 
 __all__ = ["text"]
@@ -115,11 +116,15 @@ def text() -> str:
     """Return the whole page."""
     parts = [HEAD]
     for name in sorted(shipped()):
-        study = load(name)
-        results = read_results(RECORDS / name, study, lambda line: print(line, file=sys.stderr))
+        study = with_found(load(name), RECORDS / name, _complain)
+        results = read_results(RECORDS / name, study, _complain)
         recorded = {record.recipe.hash for record in read_records(RECORDS / name)}
         parts += _section(study, sum(one.loaded.recipe.hash in recorded for one in plan(study)), judge(study, results))
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _complain(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _section(study: Study, recorded: int, verdicts: list[Verdict]) -> list[str]:
@@ -127,6 +132,7 @@ def _section(study: Study, recorded: int, verdicts: list[Verdict]) -> list[str]:
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
     lines = [f"## `{study.name}`", "", f"*{study.title}*", "", " ".join(study.about.split()), ""]
     lines += [f"{recorded} of {len(plan(study))} runs are recorded. Of {len(verdicts)} claims: {said}.", ""]
+    lines += _searched(study)
     judged = [verdict for verdict in verdicts if verdict.verdict != "not yet run"]
     if study.name in PROSE:
         lines += [_prose(study.name, verdicts), ""]
@@ -135,6 +141,18 @@ def _section(study: Study, recorded: int, verdicts: list[Verdict]) -> list[str]:
         lines += [f"| {_cell(_text(one))} | {_cell(_claimed(one))} | {_cell(one.measured)} | {one.verdict} |" for one in judged]
         lines.append("")
     return lines
+
+
+def _searched(study: Study) -> list[str]:
+    """What the study's searches found."""
+    if not study.found:
+        return []
+    rows = ["| search | trials | best score of a trial | what won | it, on fresh seeds |", "| --- | --- | --- | --- | --- |"]
+    for key, one in study.found.items():
+        values = ", ".join(f"`{name}` {format(value, '.3g' if isinstance(value, float) else '')}" for name, value in one.params.items())
+        fresh = ", ".join(f"{score:.2%}" for score in one.scores.values())
+        rows.append(f"| `{key}` | {one.trials}, {one.given_up} of them given up | {one.best:.2%} | {values} | {fresh} |")
+    return [*rows, ""]
 
 
 def _prose(name: str, verdicts: list[Verdict]) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from fittingroom.cli.options import Epochs, Json, Only, RunsDir, Seeds, StudyName
 from fittingroom.cli.output import note, print_json, print_line, print_table
+from fittingroom.cli.records import records_of
 from fittingroom.errors import FittingRoomError, UsageError
 
 if TYPE_CHECKING:
@@ -56,10 +57,12 @@ def plan_study(
     from fittingroom.study import scale
     from fittingroom.study.file import load
     from fittingroom.study.plan import plan
+    from fittingroom.study.searches import with_found
 
     if price is not None and not math.isfinite(price):
         raise UsageError(f"--price is what a machine costs for an hour, not {price}")
     study = load(name)
+    study = with_found(study, records_of(study.name, runs_dir, records))
     planned = plan(study, only or (), epochs, seeds)
     cost = _overheads(overheads)
     known = _records(runs_dir, records, note)
@@ -86,8 +89,6 @@ def _records(runs_dir: Path, records: Path | None, notify: Callable[[str], None]
     """The records of all studies, of what was run here and of what a checkout of the program brings along, or those of one folder."""
     from fittingroom.study.results import read_records
 
-    if records is not None and not records.is_dir():
-        raise UsageError(f"no folder {records}; --records names the folder of a study's records")
     here = [*(runs_dir / "studies").glob("*/records"), *(runs_dir / "studies").glob("*/epochs-*/records")]
     folders = [records] if records is not None else sorted([*here, *Path("records/studies").glob("*")])
     return [record for folder in folders for record in read_records(folder, notify)]

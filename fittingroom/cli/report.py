@@ -70,10 +70,12 @@ def _study(subject: str, runs_dir: Path, records: Path | None, output: Path | No
     from fittingroom.report.study_page import write_study_report
     from fittingroom.study.file import load
     from fittingroom.study.results import read_results
+    from fittingroom.study.searches import with_found
     from fittingroom.study.verdict import judge
 
     study = load(subject)
     folder = records_of(study.name, runs_dir, records)
+    study = with_found(study, folder, note)
     results = read_results(folder, study, note)
     if not results:
         note(f"no records of {study.name} in {folder}: the page says so; fittingroom study run {subject} makes them")

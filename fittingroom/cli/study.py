@@ -18,10 +18,12 @@ from fittingroom.cli.records import records_of
 from fittingroom.errors import UsageError
 
 if TYPE_CHECKING:
+    from fittingroom.cluster import AnyCrew
     from fittingroom.study.execute import Progress, Standing
     from fittingroom.study.file import Claim, Selection, Study
     from fittingroom.study.plan import Planned
     from fittingroom.study.results import Result
+    from fittingroom.study.searches import Searched
     from fittingroom.study.timing import Timings
     from fittingroom.study.verdict import Verdict
     from fittingroom.workers import Event
@@ -55,7 +57,7 @@ def list_studies(as_json: Json = False) -> None:
 @app.command("show")
 def show(name: StudyName, as_json: Json = False) -> None:
     """Show a study: its systems, its assumptions, its claims, and how much there is to run."""
-    from fittingroom.study.file import cells, load
+    from fittingroom.study.file import load
     from fittingroom.study.plan import plan
 
     study = load(name)
@@ -68,7 +70,7 @@ def show(name: StudyName, as_json: Json = False) -> None:
             print_line(line)
     for title, entries in (
         ("protocol", list(study.protocol.items())),
-        ("systems", [(f"{run} ({len(cells(study, run))})", values.about) for run, values in study.runs.items()]),
+        ("systems", [(f"{run} ({_made(study, run)})", values.about) for run, values in study.runs.items()]),
         ("assumptions", list(study.assumptions.items())),
         ("claims", [(claim.id, claim.text) for claim in study.claims]),
     ):
@@ -79,6 +81,13 @@ def show(name: StudyName, as_json: Json = False) -> None:
                 _print_entry(head, text)
     print_line("")
     print_line(f"{len(planned)} runs and {len(study.claims)} claims; run it with: fittingroom study run {name}")
+
+
+def _made(study: Study, run: str) -> str:
+    """How many cells a run has, or that a search finds it."""
+    from fittingroom.study.file import cells
+
+    return "found by a search" if study.runs[run].search else str(len(cells(study, run)))
 
 
 app.command("plan")(plan_study)
@@ -105,6 +114,7 @@ def run(
     from fittingroom.study import execute
     from fittingroom.study.file import check_models, load
     from fittingroom.study.plan import plan
+    from fittingroom.study.searches import with_found
     from fittingroom.study.timing import measured_timings
 
     check_engine(engine, address)
@@ -118,6 +128,12 @@ def run(
         raise UsageError(f"{records} is no folder; --records names the folder of a study's records")
     notify = notices()
     with _stoppable(name), open_crew(engine, address, workers, data_dir, device) as crew, execute.owned(base, study.name):
+        due = _due_searches(study, only or (), records, keep_earlier, epochs is None, notify)
+        if not dry_run:
+            for one in due:
+                _search(one, base, records, crew)
+            study = with_found(study, records, notify)
+            planned = plan(study, only or (), epochs, seeds)
         stands = execute.standing(planned, records, keep_earlier, notify)
         to_time = stands.todo if engine == "local" else ()  # how fast this machine is says nothing of a cluster
         timings = measured_timings(to_time, stands.records, base, crew, note)
@@ -150,11 +166,13 @@ def run(
 def verdicts(name: StudyName, records: Records = None, runs_dir: RunsDir = Path("runs"), as_json: Json = False) -> None:
     """Judge a study's claims from what is recorded; nothing is trained."""
     from fittingroom.study.file import load
+    from fittingroom.study.searches import with_found
 
     study = load(name)
     folder = records_of(study.name, runs_dir, records)
     if records is None:
         note(f"records: {folder}")
+    study = with_found(study, folder, note)
     results, found = _judged(study, folder, note)
     if as_json:
         print_json(_verdicts(study, found))
@@ -162,6 +180,30 @@ def verdicts(name: StudyName, records: Records = None, runs_dir: RunsDir = Path(
     if not results:
         note(f"nothing is recorded of it yet; run it with: fittingroom study run {name}")
     _print_verdicts(found)
+
+
+def _due_searches(
+    study: Study, only: Sequence[str], records: Path, keep_earlier: bool, whole: bool, notify: Callable[[str], None]
+) -> list[Searched]:
+    """The searches that are still to be carried out, each said in a line."""
+    from fittingroom.study.searches import searches, with_found
+
+    there = with_found(study, records, notify, code=not keep_earlier).found
+    due = [one for one in searches(study, only) if one.key not in there]
+    for one in due:
+        trials = one.space.trials
+        most = "" if trials is None else f" of {trials} trials"
+        epochs = one.space.recipe({}).recipe.train.epochs
+        left_out = "" if whole else "; left out, as a search is not shortened by --epochs"
+        note(f"search {one.key}{most}, {epochs} epochs each, comes first{left_out}")
+    return due if whole else []
+
+
+def _search(one: Searched, folder: Path, records: Path, crew: AnyCrew) -> None:
+    """Carry a search out, watched as `fittingroom tune` is."""
+    from fittingroom.study.searches import carry_out
+
+    carry_out(one, folder, records, crew, lambda line: note(f"{one.key}: {line}"))
 
 
 def _judged(study: Study, records: Path, notify: Callable[[str], None]) -> tuple[list[Result], list[Verdict]]:

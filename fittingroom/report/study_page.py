@@ -11,6 +11,7 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +27,7 @@ from fittingroom.report.study_charts import Bundle, Claimed, Limits, Point
 from fittingroom.report.study_evidence import evidence
 from fittingroom.report.study_factors import factor_sections
 from fittingroom.report.study_runs import Variation, cell_words, gather, named_by, selected, selection_labels
-from fittingroom.study.file import Claim, Number, Study, claimed_words, metric_words, parse_claimed, selections_of
+from fittingroom.study.file import Claim, Number, Study, claimed_words, metric_words, parse_claimed, selections_of, unsearched
 from fittingroom.study.plan import plan
 from fittingroom.study.results import Result
 from fittingroom.study.verdict import Verdict
@@ -92,7 +93,7 @@ def render(view: StudyView) -> str:
         name=view.name,
         study=view.study,
         sign=study_charts.sign,
-        state=_state(progress),
+        state=_state(view, progress),
         headline=_headline(view),
         groups=_groups(view.verdicts),
         summary=_summary(view, variations, progress),
@@ -100,6 +101,7 @@ def render(view: StudyView) -> str:
         notices=_notices(view, variations, progress),
         claims=_claims(view, variations),
         runs=_runs(variations),
+        searches=_searches(view.study),
         curves=_curves(view, variations),
         factors=factor_sections(view.study, variations),
         cost=_cost(variations),
@@ -133,10 +135,31 @@ def _progress(view: StudyView) -> _Progress:
     return _Progress(len(found), len(planned), seconds)
 
 
-def _state(progress: _Progress) -> dict[str, str]:
-    if progress.done == progress.planned:
+def _state(view: StudyView, progress: _Progress) -> dict[str, str]:
+    if progress.done == progress.planned and not unsearched(view.study):
         return {"kind": "finished", "word": "complete"}
     return {"kind": "partial", "word": f"{progress.done:,} of {progress.planned:,} runs" if progress.done else "not run yet"}
+
+
+def _searches(study: Study) -> list[dict[str, str]]:
+    """Return the rows of the table of searches."""
+    rows = []
+    for key, one in study.found.items():
+        scores = list(one.scores.values())
+        score = partial(text.percent, digits=2) if one.metric == "validation.accuracy" else "{:.4f}".format
+        values = [f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {text.value(value)}" for key, value in one.params.items()]
+        rows.append(
+            {
+                "name": key,
+                "trials": f"{one.trials:,}",
+                "given_up": f"{one.given_up:,}",
+                "best": score(one.best),
+                "mean": score(statistics.fmean(scores)),
+                "spread": f"{score(min(scores))} to {score(max(scores))}, {text.plural(len(scores), 'seed')}",
+                "values": ", ".join(values),
+            }
+        )
+    return rows
 
 
 def _groups(verdicts: Sequence[Verdict]) -> list[tuple[str, str, int]]:
@@ -197,6 +220,8 @@ def _notices(view: StudyView, variations: Sequence[Variation], progress: _Progre
         missing = [v for v in variations if not v.results]
         names = f" Not run at all: {_by_run(missing, variations)}." if missing and done else ""
         notices.append(f"{done:,} of {planned:,} runs done; claims on the others wait.{names}")
+    if waiting := unsearched(view.study):
+        notices.append(f"Not searched yet, so what it finds is not run: {', '.join(waiting)}.")
     short = Counter(reason for result in view.results for reason in result.reduced)
     for reason, count in short.most_common():
         notices.append(f"Reduced: {reason} in {text.plural(count, 'run')}. Such figures are no test of the report's own protocol.")

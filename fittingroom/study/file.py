@@ -11,7 +11,7 @@ import itertools
 import math
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fittingroom import models, recipe
 from fittingroom.data.named import CATALOG
 from fittingroom.errors import UsageError, nearest
+from fittingroom.tune import space
 
 __all__ = [
     "KINDS",
@@ -31,6 +32,7 @@ __all__ = [
     "Claimed",
     "Consistency",
     "Count",
+    "Found",
     "Metric",
     "Number",
     "Order",
@@ -43,15 +45,19 @@ __all__ = [
     "cells",
     "check_models",
     "claimed_words",
+    "combined",
     "load",
     "metric_of",
     "metric_words",
     "parse_claimed",
     "recipe_of",
+    "search_key",
     "seeds_of",
     "selected",
     "selections_of",
     "shipped",
+    "space_of",
+    "unsearched",
 ]
 
 Scalar = bool | int | float | str
@@ -81,13 +87,16 @@ class Seeds(Table):
 
 
 class Runs(Table):
-    """One named variation of the base recipe, or a grid of them."""
+    """One named variation of the base recipe, a grid of them, or what a search finds best."""
 
     about: str = ""
     """What it is, in the report's terms."""
     base: str | None = None
     """What to start from instead of the study's base: another run of the study, whose changes and assumptions it takes over (but not its
     grid nor its seeds), or else a shipped recipe or a model. A study as `load` returns it names recipes and models alone."""
+    search: str | None = None
+    """In place of a base, a space to be searched, by the name of one that comes with the program or as a file beside the study: the run is
+    made with the values that win the search. What `set` and a cell of the grid change is changed in every recipe that is tried."""
     set: dict[str, Any] = {}
     """Changes to the base: ``optim.lr = 0.01``. An empty table takes a table of the recipe back to its defaults: ``augment = {}``."""
     grid: dict[str, list[Scalar]] = {}
@@ -99,6 +108,28 @@ class Runs(Table):
     """Other seeds for some cells; the last entry that fits a cell holds. Read them through `seeds_of`."""
     assumes: list[str] = []
     """Names of the assumptions that these runs rest on."""
+
+
+class Found(Table):
+    """What a search of the study came to.
+
+    Scores are in the units of the space's metric.
+    """
+
+    recipe: dict[str, Any]
+    """The winner's, whole."""
+    params: dict[str, Scalar]
+    """The winner's values of what was searched."""
+    trials: int
+    """How many there were."""
+    given_up: int
+    """How many of them were pruned."""
+    metric: str
+    """What they were judged by."""
+    best: float
+    """The best score of a trial."""
+    scores: dict[str, float]
+    """The winner's, on seeds that no trial had, by seed."""
 
 
 class Selection(Table):
@@ -235,6 +266,8 @@ class Study(Table):
     """What it claims."""
     omitted: dict[str, str] = {}
     """What the report names and this study does not run or judge, and why."""
+    found: dict[str, Found] = {}
+    """What its searches found, by `search_key`; never in the file: `fittingroom.study.searches.with_found` fills it in from records."""
 
 
 class Metric(NamedTuple):
@@ -406,11 +439,14 @@ def load(source: str | Path) -> Study:
     try:
         if "name" in values:
             raise UsageError("name: unknown key; a study is called by its file's name")
+        if "found" in values:
+            raise UsageError("found: unknown key; what a search finds is read from its record")
         try:
             study = Study.model_validate(values)
         except ValidationError as error:
             raise UsageError(_one_line(error, values)) from None
-        study = _completed(study.model_copy(update={"name": path.stem}))
+        beside = {name: _beside(path, runs) for name, runs in study.runs.items()}
+        study = _completed(study.model_copy(update={"name": path.stem, "runs": beside}))
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
     return study
@@ -419,11 +455,44 @@ def load(source: str | Path) -> Study:
 def cells(study: Study, name: str) -> list[dict[str, Scalar]]:
     """The cells of a run's grid: a value for each factor, in the order written; one empty cell where there is no grid.
 
+    Of a run that is searched for, those whose search has found something: there is nothing to train in the others yet.
+
     Raises:
         UsageError: the study has no such run.
     """
-    grid = _runs(study, name).grid
+    runs = _runs(study, name)
+    every = combined(runs.grid)
+    return every if runs.search is None else [cell for cell in every if search_key(name, cell) in study.found]
+
+
+def combined(grid: Mapping[str, Sequence[Scalar]]) -> list[dict[str, Scalar]]:
+    """Every combination of a grid's values, the last key changing fastest."""
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def search_key(name: str, cell: Mapping[str, Scalar]) -> str:
+    """Name a search, and its files: the run and the values of its cell."""
+    return "-".join([name, *map(_slug, cell.values())])
+
+
+def unsearched(study: Study) -> list[str]:
+    """Name the searches that have found nothing yet."""
+    keys = [search_key(name, cell) for name, runs in study.runs.items() if runs.search is not None for cell in combined(runs.grid)]
+    return [key for key in keys if key not in study.found]
+
+
+def space_of(study: Study, name: str, cell: Mapping[str, Scalar]) -> space.Space:
+    """The space that is searched for a run of a study.
+
+    Raises:
+        UsageError: the study has no such run, or the space is not accepted; the message names the run.
+    """
+    runs = _runs(study, name)
+    assert runs.search is not None
+    try:
+        return space.load(runs.search, _changes_of(study, runs, cell))
+    except UsageError as error:
+        raise UsageError(f"runs.{name}.search: {error}") from None
 
 
 def seeds_of(study: Study, name: str, cell: Mapping[str, Scalar]) -> list[int]:
@@ -447,12 +516,12 @@ def recipe_of(study: Study, name: str, cell: Mapping[str, Scalar], seed: int) ->
         UsageError: the study has no such run, or the recipe is not accepted; the message names the run.
     """
     runs = _runs(study, name)
-    changes: dict[str, Any] = dict(runs.set)
-    for factor, value in cell.items():
-        changes = _over(changes, _changes(study, factor, value))
-    changes = _over(changes, {"seed": seed})
+    if runs.search is None:
+        base, changes = study.base if runs.base is None else runs.base, _over(_changes_of(study, runs, cell), {"seed": seed})
+    else:
+        base, changes = study.found[search_key(name, cell)].recipe, {"seed": seed}
     try:
-        loaded = recipe.load(study.base if runs.base is None else runs.base, changes)
+        loaded = recipe.load(base, changes)
     except UsageError as error:
         of_cell = f" ({_words(cell)})" if cell else ""
         raise UsageError(f"runs.{name}{of_cell}: {str(error).removeprefix('command line: ').removeprefix('recipe: ')}") from None
@@ -546,7 +615,7 @@ def _one_line(error: ValidationError, values: Mapping[str, Any]) -> str:
     first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     path, table = _place(first["loc"], values)
     if first["type"] == "extra_forbidden":
-        known = [key for key in table.model_fields if key not in ("name", "reading")] if table else []
+        known = [key for key in table.model_fields if key not in ("name", "reading", "found")] if table else []
         return f"{path}: unknown key{nearest(str(first['loc'][-1]), known) or '; known: ' + ', '.join(known)}"
     if first["type"] == "missing":
         return f"{path} is missing"
@@ -631,12 +700,21 @@ def _completed(study: Study) -> Study:
     return study.model_copy(update={"claims": claims})
 
 
+def _beside(path: Path, runs: Runs) -> Runs:
+    """A run whose space, where it is a file, is found from anywhere."""
+    if runs.search is None or runs.search in space.shipped():
+        return runs
+    return runs.model_copy(update={"search": str(path.parent / runs.search)})
+
+
 def _resolved(study: Study, name: str) -> Runs:
     """A run that no longer builds on another."""
     own = study.runs[name]
     chain, runs, changes, assumes = [name], own, _dotted(own.set), list(own.assumes)
     while runs.base in study.runs and runs.base != chain[-1]:
         chain.append(runs.base)
+        if study.runs[runs.base].search is not None:
+            raise UsageError(f"runs.{name}.base: '{runs.base}' is searched for, and only what is written down can be built on")
         if runs.base in chain[:-1]:
             raise UsageError(f"runs.{name}.base: a cycle: {' → '.join(chain)}")
         runs = study.runs[runs.base]
@@ -762,6 +840,14 @@ def _equal(one: Scalar, other: Scalar) -> bool:
     return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
+def _changes_of(study: Study, runs: Runs, cell: Mapping[str, Scalar]) -> dict[str, Any]:
+    """What a cell of a run changes in the recipe that it starts from."""
+    changes: dict[str, Any] = dict(runs.set)
+    for factor, value in cell.items():
+        changes = _over(changes, _changes(study, factor, value))
+    return changes
+
+
 def _changes(study: Study, factor: str, value: Scalar) -> dict[str, Any]:
     """What a value of a factor changes in the recipe."""
     known = study.factors.get(factor, factor)
@@ -810,7 +896,10 @@ def _check_values(study: Study, place: str, factor: str, values: list[Scalar]) -
 
 def _check_run(study: Study, name: str) -> None:
     runs, place = study.runs[name], f"runs.{name}"
-    _check_base(f"{place}.base", runs.base, study)
+    if runs.search is None:
+        _check_base(f"{place}.base", runs.base, study)
+    elif runs.base is not None:
+        raise UsageError(f"{place}: a run has a `base` or a `search`, not both; the base of what is searched is the space's")
     _check_assumptions(study, place, runs.assumes)
     for factor, values in runs.grid.items():
         _check_values(study, f"{place}.grid.{factor}", factor, values)
@@ -857,7 +946,10 @@ def _check_recipes(study: Study) -> None:
             recipe.load(study.base)
         except UsageError as error:
             raise UsageError(f"base: {str(error).removeprefix('recipe: ')}") from None
-    for name in study.runs:
+    for name, runs in study.runs.items():
+        if runs.search is not None:
+            for cell in combined(runs.grid):
+                space_of(study, name, cell)
         for cell in cells(study, name):
             try:
                 models.entry(recipe_of(study, name, cell, seeds_of(study, name, cell)[0]).recipe.model.name)

@@ -28,7 +28,7 @@ from fittingroom.runs import Run
 from fittingroom.study.code import fingerprint
 from fittingroom.study.file import Study, cells, recipe_of
 
-__all__ = ["Record", "Result", "measure", "read_records", "read_results", "write_record"]
+__all__ = ["Record", "Result", "checksum", "measure", "read_records", "read_results", "write_record"]
 
 DIGITS = 7
 """Significant digits of the figures in a record."""
@@ -135,7 +135,7 @@ def write_record(folder: Path, key: str, run: Run, code: str, full: Recipe, redu
         FittingRoomError: the folder cannot be written.
     """
     values = _rounded(_gathered(run, code, full, reduced))
-    values["sha256"] = _checksum(values)
+    values["sha256"] = checksum(values)
     path = folder / f"{key}.json"
     write_text(path, _lines(values))
     return _record(path, values)
@@ -400,14 +400,15 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _checksum(values: Mapping[str, Any]) -> str:
+def checksum(values: Mapping[str, Any]) -> str:
+    """Return what a record says of itself, so that a damaged one is noticed."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _read(path: Path) -> Record:
     values = json.loads(path.read_text(encoding="utf-8"))
     stated = values.pop("sha256")
-    if stated != _checksum(values):
+    if stated != checksum(values):
         raise ValueError("its checksum does not agree with it")
     return _record(path, values)
 

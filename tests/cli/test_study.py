@@ -15,6 +15,8 @@ from fittingroom.study.file import shipped
 from tests.cli.running import Done, fittingroom, snapshot
 from tests.processes import Child, until
 from tests.study.small import TEXT, write_study
+from tests.study.test_searches import SPACE
+from tests.study.test_searches import STUDY as SEARCHING
 
 TINY = (
     TEXT.replace('model = { name = "lenet5", dropout = 0.2, pooling = "average" }', 'model = { name = "mlp" }')
@@ -236,3 +238,21 @@ def test_a_plan_of_what_is_recorded_in_part(study: Path) -> None:
     fittingroom("study", "plan", study, "--records", "none").refused(2, "no folder none; --records names the folder")
     fittingroom("study", "plan", study, "--overheads", "none").refused(2, "no file none; --overheads names a record")
     fittingroom("study", "plan", study, "--cores", 0).refused(2, "--cores")
+
+
+def test_what_is_searched_for_is_found_first_and_once(own_home: Path) -> None:
+    Path("space.toml").write_text(SPACE.replace("DATA", "digits"), encoding="utf-8")
+    file = write_study(own_home, "digits", text=SEARCHING.replace('readings = { scale = ["unit", "raw"] }', ""))
+    short = fittingroom("study", "run", file, "--only", "found", "--epochs", 1)
+    assert "search found of 2 trials, 2 epochs each, comes first; left out, as a search is not shortened" in short.err
+    done = fittingroom("study", "run", file, "--workers", 2)
+    assert done.code == 0, done.err
+    assert "found: trial 1" in done.err
+    assert "[4/4]" in done.err
+    assert "nothing-better: not supported" in done.out
+    again = fittingroom("study", "run", file)
+    assert "search" not in again.err
+    assert "4 runs: 4 done, 0 to do" in again.err
+    page = Path("runs/studies/small/report.html").read_text(encoding="utf-8")
+    assert 'id="searches"' in page
+    assert "optim.lr 0.01" in page
