@@ -27,7 +27,7 @@ from fittingroom.recipe import Loaded
 from fittingroom.runs import Run
 from fittingroom.workers import Event, Job
 
-__all__ = ["compare", "compare_recipes", "evaluate", "load_run", "names_of", "train", "train_with"]
+__all__ = ["begin_or_go_on", "compare", "compare_recipes", "evaluate", "load_run", "names_of", "train", "train_with"]
 
 
 def train(
@@ -150,7 +150,7 @@ def train_with(
 
     Args:
         crew: who trains.
-        missing: the recipes.
+        missing: the recipes; a run of one that was stopped or killed goes on.
         runs_dir: the folder of all runs.
         threads: of each run.
         watch: called with everything that happens.
@@ -158,7 +158,8 @@ def train_with(
     Raises:
         RunError: one of them failed; those that did not are there.
     """
-    trained = [runs.create_new(Path(runs_dir), loaded, datetime.now()) for loaded in missing]
+    folder = Path(runs_dir)
+    trained = [runs.unfinished(folder, loaded.recipe) or runs.create_new(folder, loaded, datetime.now()) for loaded in missing]
     for run, loaded in zip(trained, missing, strict=True):
         crew.add(Job(run.name, loaded, run.path, threads))
     failed: dict[str, str] = {}
@@ -179,6 +180,12 @@ def train_with(
         error.exit_code = codes.pop() if len(codes) == 1 else RunError.exit_code
         raise error
     return trained
+
+
+def begin_or_go_on(loaded: Loaded, runs_dir: str | Path = "runs", setting: Setting | None = None) -> Run:
+    """Train a recipe into a new run folder, or go on with the newest run of it that was stopped or killed."""
+    begun = runs.unfinished(Path(runs_dir), loaded.recipe)
+    return experiment.train(loaded, None, Path(runs_dir), setting) if begun is None else experiment.resume(begun, setting)
 
 
 def _meant(what: Run | str | Path, folder: Path) -> list[Run | Loaded]:
@@ -223,4 +230,4 @@ def _runs_of(wanted: Run | Loaded, folder: Path) -> list[Run]:
 
 
 def _one_by_one(folder: Path) -> Callable[[Sequence[Loaded]], object]:
-    return lambda missing: [experiment.train(loaded, None, folder) for loaded in missing]
+    return lambda missing: [begin_or_go_on(loaded, folder) for loaded in missing]

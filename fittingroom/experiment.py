@@ -276,7 +276,7 @@ def evaluate(run: Run, test: bool = False, reason: str = "evaluate --test", sett
             part = _predictions(fitted, prepared, images, np.arange(len(images), dtype=np.int64), machine)
             run.write_predictions("test", part)
             # The opening is noted together with what was seen, in one write.
-            result["openings"] = [*result.get("openings", []), _opening(reason)]
+            result["openings"] = [*result.get("openings", []), {**_opening(reason), "images": images.checksum}]
             result["test"] = _judge(part, prepared).to_json()
         run.write_json("evaluation.json", result)
     return result

@@ -420,6 +420,15 @@ def find(reference: str | Path, runs: Path) -> Run:
     raise RunError(f"no run '{reference}' here or in {runs}{hint}")
 
 
+def unfinished(runs: Path, recipe: Recipe) -> Run | None:
+    """Return the newest run of a recipe, directly in a folder, that was begun, is not finished and in nobody's hands; None for none."""
+    for run in reversed(list_runs(runs)):
+        with suppress(RunError):
+            if run.recipe == recipe and run.state != "finished" and not run.locked:
+                return run
+    return None
+
+
 def list_runs(runs: Path) -> list[Run]:
     """Return all runs directly in a folder, oldest first."""
     if not os.path.isdir(runs):  # noqa: PTH112 - as in `find`

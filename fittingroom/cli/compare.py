@@ -101,14 +101,14 @@ def _train(missing: Sequence[Loaded], names: Mapping[str, str], runs_dir: Path, 
     """Train the missing runs, one after the other; ``names`` are those of their recipes, by family."""
     from dataclasses import replace
 
-    from fittingroom import experiment
+    from fittingroom import api
 
     for number, loaded in enumerate(missing, 1):
         recipe = loaded.recipe
         note(f"training {names[recipe.family]}, seed {recipe.seed} ({number} of {len(missing)})")
         with watched(recipe, quiet) as watch:
             watching = replace(setting, progress=watch.progress, epoch_done=watch.epoch_done, begun=watch.begun, downloaded=watch.download)
-            experiment.train(loaded, None, runs_dir, watching)
+            api.begin_or_go_on(loaded, runs_dir, watching)
 
 
 def _train_with(crew: AnyCrew, missing: Sequence[Loaded], names: Mapping[str, str], runs_dir: Path, threads: int, quiet: bool) -> None:

@@ -283,6 +283,8 @@ class _Measured:
     labels: NDArray[np.int64]
     costs: dict[str, float | None]
     openings: int
+    test_checksum: str
+    place: str
 
 
 def compare_two(first: Run, second: Run, split: str = "validation") -> Comparison:
@@ -377,8 +379,12 @@ def _read(run: Run, split: str, metric: str) -> _Measured:
     seconds = [line["train"]["seconds"] for line in history if "seconds" in line.get("train", {})]
     costs = {"seconds": float(sum(seconds)) if seconds else None, **{name: size.get(name) for name in ("parameters", "multiply_adds")}}
     source = str(data.get("validation_source", "train"))
-    checksum, openings = str(data.get("train_sha256", "")), len(run.evaluation.get("openings", []))
-    return _Measured(run.name, recipe, recipe.data.name, checksum, source, value, right, part.indices, part.labels, costs, openings)
+    checksum, openings = str(data.get("train_sha256", "")), run.evaluation.get("openings", [])
+    tested = openings[-1].get("images", "") if openings else ""  # runs of earlier versions do not tell
+    place = f"{environment.get('gpu') or environment.get('processor', 'unknown')}, threads: {environment.get('threads', 1)}"
+    return _Measured(
+        run.name, recipe, recipe.data.name, checksum, source, value, right, part.indices, part.labels, costs, len(openings), tested, place
+    )
 
 
 def _same_images(runs: Sequence[_Measured], split: str) -> Sequence[_Measured]:
@@ -392,6 +398,8 @@ def _same_images(runs: Sequence[_Measured], split: str) -> Sequence[_Measured]:
         if not first.checksum or run.checksum != first.checksum:
             raise RunError(f"{first.name} and {run.name} were trained on different data and cannot be compared")
         same = np.array_equal(first.indices, run.indices) and np.array_equal(first.labels, run.labels)
+        if split == "test" and first.test_checksum and run.test_checksum:
+            same = same and first.test_checksum == run.test_checksum
         if not same or (split == "validation" and run.source != first.source):
             remedy = (
                 "give both the same data.split_seed and data.validation" if split == "validation" else "the test set has changed between"
@@ -636,6 +644,9 @@ def _notices(runs: Iterable[_Measured], standings: Sequence[Standing], split: st
         found.append(
             f"the test set of a run has been opened {looks} times: what is chosen by these figures is not an honest choice any more"
         )
+    places = sorted({run.place for run in runs})
+    if len(places) > 1:
+        found.append(f"their seconds are of different places ({'; '.join(places)}): only the other costs can be compared")
     return tuple(found)
 
 

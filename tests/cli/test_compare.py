@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from fittingroom import recipe
 from fittingroom import runs as room
 from tests.cli.running import fittingroom
 
@@ -67,6 +69,15 @@ def test_missing_seeds_are_trained_once(recipes: tuple[Path, Path], own_home: Pa
     name = looked_up["standings"][0]["runs"][1]
     expanded = fittingroom("compare", name, recipes[1], "--seeds", 3, "--json").json
     assert expanded == looked_up, "with --seeds a run stands for its recipe"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_was_begun_goes_on(recipes: tuple[Path, Path], own_home: Path, workers: int) -> None:
+    begun = room.create_new(own_home / "runs", recipe.load(recipes[0], {"seed": 0}), datetime.now())
+    done = fittingroom("compare", *recipes, "--seeds", 1, "--workers", workers, "--threads", 1)
+    assert done.code == 0, done.err
+    assert len(trained(own_home / "runs")) == 2
+    assert begun.state == "finished"
 
 
 def test_workers_train_side_by_side_what_one_trains_after_the_other(recipes: tuple[Path, Path], own_home: Path) -> None:

@@ -345,6 +345,24 @@ def test_a_test_set_that_was_never_opened_stays_so(made: Maker) -> None:
         compare_runs(opened, split="test")
 
 
+def test_test_images_of_the_same_labels_are_told_apart(made: Maker) -> None:
+    """Pictures may change where places and labels do not: each opening keeps the checksum of what it saw."""
+    pair = [made("mlp", 0, 0.9, split="test"), made("lenet5", 0, 0.9, split="test")]
+    for run, checksum in zip(pair, ("one", "other"), strict=True):
+        run.write_json("evaluation.json", {"openings": [{"time": "now", "reason": "asked", "images": checksum}]})
+    with pytest.raises(RunError, match="different test images"):
+        compare_runs(pair, split="test")
+    pair[1].write_json("evaluation.json", {"openings": [{"time": "now", "reason": "asked"}]})  # of an earlier version
+    assert compare_runs(pair, split="test").images == {"digits": IMAGES}
+
+
+def test_seconds_of_different_places_are_no_costs_to_compare(made: Maker) -> None:
+    pair = [made("mlp", 0, 0.9), made("lenet5", 0, 0.9)]
+    assert not any("different places" in notice for notice in compare_runs(pair).notices)
+    pair[1].write_json("environment.json", {**pair[1].environment, "threads": 2})
+    assert any("different places (unknown, threads: 1; unknown, threads: 2)" in notice for notice in compare_runs(pair).notices)
+
+
 def test_what_cannot_be_compared(made: Maker) -> None:
     pair = [made("mlp", 0, 0.9), made("lenet5", 0, 0.9)]
     with pytest.raises(UsageError, match="runs of one recipe, mlp"):
