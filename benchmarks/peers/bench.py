@@ -364,21 +364,22 @@ class Bench:
         told = "  ".join(f"{peer} {speed:,.0f}/s, {1e3 * latency:.2f} ms" for peer, (speed, latency) in seen.items())
         print(f"{network}, predicting, round {number + 1}: {told}", flush=True)
 
-    def missing(self) -> list[str]:
-        """What is not there for the whole benchmark to be recorded."""
-        lacking = []
-        for network in NETWORKS:
-            for batch in BATCHES:
-                cell = found(self.record["cells"], network=network, batch=batch)
-                if cell is None or set(cell["peers"]) != set(PEERS) or rounds(cell) < FEWEST:
-                    lacking.append(f"{network} at batch {batch}")
-            learnt = found(self.record["learning"], network=network)
-            if learnt is None or len(learnt["accuracy"]) < LEARNERS:
-                lacking.append(f"learning of {network}")
-            predicting = found(self.record["inference"], network=network)
-            if predicting is None or rounds(predicting) < FEWEST:
-                lacking.append(f"predicting with {network}")
-        return lacking
+
+def missing(record: dict[str, Any]) -> list[str]:
+    """What is not there for the whole benchmark to be recorded."""
+    lacking = []
+    for network in NETWORKS:
+        for batch in BATCHES:
+            cell = found(record["cells"], network=network, batch=batch)
+            if cell is None or set(cell["peers"]) != set(PEERS) or rounds(cell) < FEWEST:
+                lacking.append(f"{network} at batch {batch}")
+        learnt = found(record["learning"], network=network)
+        if learnt is None or len(learnt["accuracy"]) < LEARNERS:
+            lacking.append(f"learning of {network}")
+        predicting = found(record["inference"], network=network)
+        if predicting is None or rounds(predicting) < FEWEST:
+            lacking.append(f"predicting with {network}")
+    return lacking
 
 
 def sources() -> str:
@@ -433,9 +434,9 @@ def main() -> None:
     print(f"\ntook {(time.monotonic() - began) / 60:.1f} minutes\n")
     if bench.record["cells"]:
         print(pages.report(bench.record))
-    missing = bench.missing()
-    if missing or not settings.complete:
-        print(f"not recorded: {'; '.join(missing) or f'{FEWEST} rounds and all images are needed'}")
+    lacking = missing(bench.record)
+    if lacking or not settings.complete:
+        print(f"not recorded: {'; '.join(lacking) or f'{FEWEST} rounds and all images are needed'}")
         return
     write_json(RECORD, bench.record)
     print(f"recorded in {RECORD.relative_to(ROOT)}")
