@@ -1,9 +1,10 @@
 """Where the time of a training step goes, into ``records/profiles.json``.
 
-    python -m benchmarks.profiles run [--seconds 6]
+    python -m benchmarks.profiles run [--rounds 5] [--seconds 0.8]
 
-Each network of the benchmark is trained by our own loop, twice: without a profiler, for how long a step takes, and with PyTorch's, for the
-shares. The profiler makes many small operations dearer than they are, so a step under it is told too.
+For each network and batch size of the benchmark one process measures, in turn within each round: a step of our own loop; its products
+alone (`benchmarks.peers.limit`); and a step under PyTorch's profiler, for the parts. The profiler makes a step dearer, so the parts are
+told as they would be if it made all of them dearer by the same factor.
 """
 
 from __future__ import annotations
@@ -11,111 +12,222 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
+import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers.case import COMMAND_LINE, NETWORKS, THREADS
 from fittingroom import environment
 from fittingroom.files import write_json
+
+__all__ = ["TABLES", "sentence"]
 
 ROOT = Path(__file__).parent.parent
 RECORD = ROOT / "records" / "profiles.json"
 NOT_YET = "*Not measured yet: `python -m benchmarks.profiles run` fills this in.*\n"
-NETWORKS, BATCHES = ("lenet5", "standard", "three-block", "resnet20"), (32, 128)
+BATCHES = (32, 128)
+MOST = 48_000
 
-# Parts of a step, and the beginnings of the names of PyTorch's operations that are counted to each; the first that fits.
-PARTS = {
-    "convolutions": ("aten::mkldnn_convolution", "aten::convolution_backward", "aten::_convolution", "_Convolution", "aten::conv2d"),
-    "dense": ("aten::addmm", "aten::mm", "aten::linear", "aten::matmul"),
-    "whole network": ("_Run",),
-    "after convolutions": ("_Tail", "_Dropout"),
-    "casts and copies": ("aten::copy_", "aten::to", "aten::_to_copy", "aten::clone", "aten::contiguous", "aten::index", "aten::fill_"),
-    "augmentation": ("aten::grid_sampler", "aten::affine_grid", "aten::uniform_"),
-    "optimiser": ("Optimizer", "aten::_fused", "aten::_foreach", "aten::sqrt", "aten::addcdiv"),
-    "loss": ("aten::_log_softmax", "aten::log_softmax", "aten::nll_loss", "aten::cross_entropy"),
+# Parts of a step, and the names of the operations that belong to each. An operation that has no part of its own belongs to the part
+# of the one that called it.
+PRODUCTS = {
+    "convolutions": ("aten::conv2d", "aten::convolution", "ConvolutionBackward0"),
+    "dense": ("aten::linear", "aten::addmm", "AddmmBackward0"),
+    "ours for few channels": ("_Convolution", "_ConvolutionBackward"),
+    "whole network": ("_Run", "_RunBackward"),
 }
-REST = "the rest"
+"""Parts that multiply. `_Convolution` is the first convolution and small dense layers, which the limit leaves to PyTorch."""
+SUMS, COPIES, LOOP = "additions and paddings", "batches, casts, copies", "loop, autograd, Python"
+OTHERS = {
+    "activation, norm, pooling, dropout": (
+        *("_Tail", "_TailBackward", "_Dropout", "_DropoutBackward", "aten::batch_norm", "NativeBatchNormBackward0"),
+        *("aten::relu", "ReluBackward0", "aten::tanh", "TanhBackward0", "aten::adaptive_avg_pool2d", "MeanBackward1"),
+        *("aten::max_pool2d", "MaxPool2DWithIndicesBackward0", "aten::avg_pool2d", "AvgPool2DBackward0"),
+        *("aten::bernoulli_", "MulBackward0"),
+    ),
+    SUMS: ("aten::add", "AddBackward0", "aten::pad", "ConstantPadNdBackward0", "SliceBackward0"),
+    COPIES: ("aten::to", "ToCopyBackward0"),
+    "augmentation": ("aten::grid_sampler", "aten::affine_grid_generator", "aten::uniform_"),
+    "optimiser": ("aten::_fused_adam_",),
+    "loss": ("aten::cross_entropy_loss", "NllLossBackward0", "LogSoftmaxBackward0"),
+}
+PARTS = PRODUCTS | OTHERS
+ALONE = ("aten::copy_", "aten::clone", "aten::contiguous", "aten::index_select", "aten::mul_", "aten::add_", "aten::flatten")
+"""Operations that are copies where no other operation calls them: images being gathered and scaled, for one."""
+ENGINE = "autograd::engine::evaluate_function: "
+COLUMNS = [*PARTS, LOOP]
 
 
-def part_of(name: str) -> str:
-    """The part of a step to which an operation belongs."""
-    # A step back is named after the step forward.
-    plain = name.removeprefix("autograd::engine::evaluate_function: ")
-    return next((part for part, beginnings in PARTS.items() if plain.startswith(beginnings)), REST)
+# Measuring
 
 
-def measure(network: str, batch: int, seconds: float) -> dict[str, Any]:
-    """Profile one network."""
+def part_of(name: str, caller: str | None) -> str:
+    """The part of an operation, called by one of the part ``caller``, or by no other one."""
+    if name.startswith(ENGINE):
+        return LOOP
+    for part, names in PARTS.items():
+        if name in names:
+            return part
+    if caller == LOOP and name == "aten::add_":  # autograd adds what comes back to one tensor on two ways
+        return SUMS
+    return caller or (COPIES if name in ALONE else LOOP)
+
+
+def by_part(events: Iterable[Any]) -> dict[str, float]:
+    """Seconds of each part, from the profiler's events."""
+    parts = dict.fromkeys(COLUMNS, 0.0)
+    waiting = [(event, None) for event in events if event.cpu_parent is None]
+    while waiting:
+        event, caller = waiting.pop()
+        part = part_of(event.name, caller)
+        parts[part] += event.self_cpu_time_total / 1e6
+        waiting += [(child, part) for child in event.cpu_children]
+    return parts
+
+
+def profiled(train: Callable[[], float]) -> tuple[float, dict[str, float]]:
+    """Seconds that ``train`` takes under the profiler, and the seconds of its parts."""
     import torch
 
-    from fittingroom import experiment, native
-    from fittingroom.experiment import Setting
-    from fittingroom.recipe import load
-    from fittingroom.train.loop import fit
-
-    native.keep_freed_memory()
-    recipe = load(network, {"train.batch_size": batch, "train.epochs": 10_000, "train.stop": None, "data.validation": 0.2}).recipe
-    machine = experiment.Machine.choose(recipe, Setting())
-    prepared = experiment.prepare(recipe, Setting())
-    data = prepared.data
-    model = experiment.new_model(recipe, data.input_shape, len(data.classes), machine.device)
-
-    def epochs(steps: int) -> Any:
-        chosen = prepared.training.take(range(steps * batch))
-        return fit(model, prepared.resident(chosen, machine.device), None, recipe, len(data.classes), machine.precision)
-
-    trying = epochs(8)
-    next(trying)
-    steps = max(8, int(seconds / next(trying).record["train"]["seconds"] * 8 / 4))
-    going = epochs(min(steps, len(prepared.training) // batch))
-    steps = min(steps, len(prepared.training) // batch)
-    next(going)
-    plain = [next(going).record["train"]["seconds"] / steps for _ in range(3)]
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-        began = time.perf_counter()
-        next(going)
-        profiled = (time.perf_counter() - began) / steps
-    parts: dict[str, float] = {}
-    for event in profile.key_averages():
-        part = part_of(event.key)
-        parts[part] = parts.get(part, 0.0) + event.self_cpu_time_total / 1e6 / steps
-    # What no operation accounts for is the loop's Python, and the autograd engine between operations.
-    parts[REST] = parts.get(REST, 0.0) + max(0.0, profiled - sum(parts.values()))
-    return {"network": network, "batch": batch, "steps": steps, "seconds": plain, "profiled_seconds": profiled, "parts": parts}
+        seconds = train()
+    parts = by_part(profile.events())
+    # What no operation accounts for is the loop's Python.
+    parts[LOOP] += max(0.0, seconds - sum(parts.values()))
+    return seconds, parts
 
 
-def run(seconds: float) -> None:
-    """Profile all networks, each in a process of its own."""
-    import subprocess
+def measure(network: str, batch: int, rounds: int, seconds: float) -> dict[str, Any]:
+    """Measure one network at one batch size; ``seconds`` is about what each of the three takes in a round."""
+    from benchmarks.peers.limit import Limit
+    from benchmarks.peers.ours import Ours
 
+    ours, limit = Ours(), Limit()
+    steps = {}
+    for name, peer in (("ours", ours), ("limit", limit)):
+        peer.build(network, batch, 0, "default")
+        peer.train(2 * batch, 1)
+        steps[name] = max(2, min(int(seconds / peer.train(8 * batch, 1) * 8), MOST // batch))
+
+    def train() -> float:
+        return ours.train(steps["ours"] * batch, 1)
+
+    train()
+    seen = []
+    for _ in range(rounds):
+        load = os.getloadavg()[0]
+        ours_seconds = train() / steps["ours"]
+        limit_seconds = limit.train(steps["limit"] * batch, 1) / steps["limit"]
+        dear, parts = profiled(train)
+        seen.append(
+            {
+                "load": load,
+                "seconds": ours_seconds,
+                "limit_seconds": limit_seconds,
+                "profiled_seconds": dear / steps["ours"],
+                "parts": {part: value / steps["ours"] for part, value in parts.items()},
+            }
+        )
+    return {"network": network, "batch": batch, "steps": steps, "rounds": seen}
+
+
+def run(rounds: int, seconds: float) -> None:
+    """Measure all networks, each in a process of its own."""
+    threads = len(os.sched_getaffinity(0))
+    settings = {**os.environ, **COMMAND_LINE, THREADS: str(threads), "OMP_NUM_THREADS": str(threads)}
+    began = time.perf_counter()
     profiles = []
     for network in NETWORKS:
         for batch in BATCHES:
-            options = ["--network", network, "--batch", str(batch), "--seconds", str(seconds)]
+            options = ["--network", network, "--batch", str(batch), "--rounds", str(rounds), "--seconds", str(seconds)]
             command = [sys.executable, "-m", "benchmarks.profiles", "one", *options]
-            told = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env={**os.environ, "GOMP_SPINCOUNT": "10000"})
+            told = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=settings)
             profiles.append(json.loads(told.stdout.splitlines()[-1]))
-            print(f"{network}, {batch}: {1e3 * min(profiles[-1]['seconds']):.2f} ms a step", flush=True)
-    write_json(RECORD, {"environment": environment.describe(), "profiles": profiles})
+            print(f"{time.perf_counter() - began:.0f} s: {brief(profiles[-1])}", flush=True)
+    described = environment.describe() | {"threads": threads}
+    write_json(RECORD, {"environment": described, "profiles": profiles})
+
+
+# Telling
+
+
+def recorded() -> dict[str, Any] | None:
+    """The record, where there is one with the products alone beside the step."""
+    if not RECORD.exists():
+        return None
+    record: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8"))
+    return record if all("rounds" in one for one in record["profiles"]) else None
+
+
+def middle(profile: dict[str, Any]) -> dict[str, Any]:
+    """The round whose step is the middle one over its products, with the parts in seconds of a step without the profiler."""
+    ordered = sorted(profile["rounds"], key=lambda one: one["seconds"] / one["limit_seconds"])
+    chosen: dict[str, Any] = ordered[len(ordered) // 2]
+    factor = chosen["seconds"] / sum(chosen["parts"].values())
+    return chosen | {"parts": {part: factor * value for part, value in chosen["parts"].items()}}
+
+
+def above(one: dict[str, Any]) -> dict[str, float]:
+    """What makes up the time of a step above its products alone, in seconds, the most first."""
+    multiplying = sum(one["parts"][part] for part in PRODUCTS)
+    whole = one["parts"]["whole network"] > 0
+    name = "all layers in one call, beyond their products alone" if whole else "convolutions and dense layers, beyond their products alone"
+    beyond = {name: multiplying - one["limit_seconds"], **{part: one["parts"][part] for part in (*OTHERS, LOOP)}}
+    return dict(sorted(beyond.items(), key=lambda item: -item[1]))
+
+
+def sentence(network: str, batch: int) -> str:
+    """Say what the time of a step is, and of what is above its products alone, all that is at least a twentieth of it."""
+    record = recorded()
+    if record is None:
+        return "Where its time goes is not measured yet."
+    one = middle(next(one for one in record["profiles"] if (one["network"], one["batch"]) == (network, batch)))
+    step, limit = one["seconds"], one["limit_seconds"]
+    told = {what: value for what, value in above(one).items() if abs(value) >= (step - limit) / 20}
+    rest = step - limit - sum(told.values())
+    parts = [f"{what} {milliseconds(value)}" for what, value in told.items()]
+    return (
+        f"Of a step of {milliseconds(step)} ms its products alone take {milliseconds(limit)}; the {milliseconds(step - limit)} above them: "
+        f"{'; '.join(parts)}; all else {milliseconds(rest)}."
+    )
+
+
+def milliseconds(seconds: float) -> str:
+    """In milliseconds, without the unit."""
+    return f"{1e3 * seconds:.2f}".replace("-", "−")
+
+
+def brief(profile: dict[str, Any]) -> str:
+    """One line for the terminal."""
+    one = middle(profile)
+    return f"{profile['network']}, {profile['batch']}: {milliseconds(one['seconds'])} ms, products {milliseconds(one['limit_seconds'])}"
 
 
 def table() -> str:
-    """A row for each network, a column for each part."""
-    if not RECORD.exists():
+    """A row for each network and batch size, a column for each part."""
+    record = recorded()
+    if record is None:
         return NOT_YET
-    record = json.loads(RECORD.read_text(encoding="utf-8"))
-    columns = [*PARTS, REST]
-    rows = []
-    for one in record["profiles"]:
-        total = sum(one["parts"].values())
-        shares = [f"{100 * one['parts'].get(part, 0.0) / total:.0f} %" for part in columns]
-        step = f"{1e3 * sorted(one['seconds'])[1]:.2f} ms"
-        rows.append([f"`{one['network']}`, {one['batch']}", step, f"{1e3 * one['profiled_seconds']:.2f} ms", *shares])
-    head = ["", "a step", "with the profiler", *columns]
+    head = ["", "a step", "its products alone", "the one over the other", "with the profiler", *COLUMNS]
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows(record))]
     place = record["environment"]
-    lines = [f"| {' | '.join(row)} |" for row in ([*head], ["---"] * len(head), *rows)]
-    return f"On {place['cores']} cores ({place['processor']}), {place['threads']} threads:\n\n" + "\n".join(lines) + "\n"
+    on = f"On {place['cores']} cores ({place['processor']}), {place['threads']} threads; in milliseconds, of the middle one of "
+    return f"{on}{len(record['profiles'][0]['rounds'])} rounds:\n\n" + "\n".join(lines) + "\n"
+
+
+def rows(record: dict[str, Any]) -> Iterator[list[str]]:
+    """The rows of the table."""
+    for profile in record["profiles"]:
+        one = middle(profile)
+        ratios = [seen["seconds"] / seen["limit_seconds"] for seen in profile["rounds"]]
+        over = f"{statistics.median(ratios):.2f} × ({min(ratios):.2f} … {max(ratios):.2f})"
+        times = [milliseconds(one[name]) for name in ("seconds", "limit_seconds", "profiled_seconds")]
+        parts = [milliseconds(one["parts"][part]) if one["parts"][part] else "" for part in COLUMNS]
+        yield [f"`{profile['network']}`, {profile['batch']}", *times[:2], over, times[2], *parts]
 
 
 TABLES = {"profile": table}
@@ -125,14 +237,15 @@ def main() -> None:
     """Carry out the command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("command", choices=["run", "one"])
-    parser.add_argument("--seconds", type=float, default=6.0, help="for each network and batch size, about")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.8, help="that each of the three takes in a round, about")
     parser.add_argument("--network", choices=NETWORKS)
     parser.add_argument("--batch", type=int)
     options = parser.parse_args()
     if options.command == "run":
-        run(options.seconds)
+        run(options.rounds, options.seconds)
     else:
-        print(json.dumps(measure(options.network, options.batch, options.seconds)))
+        print(json.dumps(measure(options.network, options.batch, options.rounds, options.seconds)))
 
 
 if __name__ == "__main__":

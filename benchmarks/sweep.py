@@ -14,14 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers.summary import Spread, spread
 from fittingroom import environment
 from fittingroom.files import write_json
 from fittingroom.recipe import Loaded, load
@@ -95,25 +96,61 @@ def run(rounds: int, epochs: int) -> None:
         print(f"round {len(done)}: {_ratio(done[-1]):.2f} ×", flush=True)
 
 
-def show() -> None:
-    """Print what is recorded."""
-    record = json.loads(RECORD.read_text())
-    ratios = [_ratio(one) for one in record["rounds"]]
-    minutes = [record["runs"] / one["workers"]["seconds"] * 60 for one in record["rounds"]]
-    # The first workers wait for the server, which the others find there.
-    starts = [(list(one["workers"]["first_epoch_begins_after"].values()), one["workers"]["workers"]) for one in record["rounds"]]
-    later = [value for values, first in starts for value in values[first:]]
-    print(f"throughput of the workers over one run after another: {_spread(ratios)} × in {len(ratios)} rounds")
-    print(f"LeNet-5 of {record['epochs']} epochs: {_spread(minutes)} a minute")
-    print(f"a worker after the first trains within {_spread(later)} s")
+@dataclass(frozen=True)
+class Figures:
+    """What a record says, over its rounds.
+
+    Attributes:
+        gain: throughput of the workers over one run after another.
+        minutes: runs that the workers train in a minute.
+        start: seconds until a worker after the first ones trains; those wait for the server, which the others find there.
+        idle: share of the workers' time that is not training.
+    """
+
+    gain: Spread
+    minutes: Spread
+    start: Spread
+    idle: Spread
+
+
+def figures(record: dict[str, Any]) -> Figures:
+    """Summarise a record."""
+    crews = [one["workers"] for one in record["rounds"]]
+    starts = [list(crew["first_epoch_begins_after"].values())[crew["workers"] :] for crew in crews]
+    return Figures(
+        spread([_ratio(one) for one in record["rounds"]]),
+        spread([record["runs"] / crew["seconds"] * 60 for crew in crews]),
+        spread([seconds for later in starts for seconds in later]),
+        spread([crew["not_training"] / (crew["not_training"] + crew["trained"]) for crew in crews]),
+    )
+
+
+def table() -> str:
+    """The record as a table."""
+    if not RECORD.exists():
+        return "*Not measured yet: `python -m benchmarks.sweep run` fills this in.*\n"
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    place, seen = record["environment"], figures(record)
+    workers, rounds = record["rounds"][0]["workers"]["workers"], len(record["rounds"])
+    rows = {
+        f"throughput of {workers} workers over one run after another": _told(seen.gain, " ×"),
+        f"LeNet-5 of {record['epochs']} epochs, trained in a minute": _told(seen.minutes, ""),
+        "until a worker after the first ones trains": _told(seen.start, " s"),
+        "of the workers' time, not training": f"{100 * seen.idle.middle:.0f} %",
+    }
+    where = f"On {place['cores']} cores ({place['processor']}), {rounds} rounds of {record['runs']} runs:"
+    return "\n".join([where, "", "| | |", "| --- | --- |", *(f"| {what} | {value} |" for what, value in rows.items())]) + "\n"
 
 
 def _ratio(one: dict[str, Any]) -> float:
     return float(one["one after another"]["seconds"] / one["workers"]["seconds"])
 
 
-def _spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+def _told(seen: Spread, unit: str) -> str:
+    return f"{seen.middle:.2f}{unit} ({seen.low:.2f} … {seen.high:.2f})"
+
+
+TABLES = {"sweep": table}
 
 
 def main() -> None:
@@ -128,7 +165,7 @@ def main() -> None:
     if options.command == "run":
         run(options.rounds, options.epochs)
     elif options.command == "show":
-        show()
+        print(table())
     else:
         carry_out = workers if options.way == "workers" else one_after_another
         print(json.dumps(carry_out(options.epochs, options.folder)))

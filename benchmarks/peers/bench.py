@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import pages, summary
-from benchmarks.peers.case import DATA, NETWORKS, THREADS
+from benchmarks.peers.case import COMMAND_LINE, DATA, NETWORKS, THREADS
 from benchmarks.peers.inference import IMAGES as PREDICTED
 from benchmarks.peers.protocol import Remote
 from fittingroom.files import write_json
@@ -37,6 +37,7 @@ BATCHES = (32, 128)
 STAGES = ("timing", "learning", "inference")
 PEERS = {
     "ours": ["ours"],
+    "plain": ["ours"],
     "limit": ["limit"],
     "keras-fp32": ["keras_peer", "fp32"],
     "keras-bf16": ["keras_peer", "bf16"],
@@ -44,17 +45,24 @@ PEERS = {
     "tensors": ["tensors"],
     "lightning": ["lightning_module"],
 }
+ENVIRONMENTS = {"ours": COMMAND_LINE, "plain": {**COMMAND_LINE, "FITTINGROOM_NATIVE": "0"}, "limit": COMMAND_LINE}
+"""Environment variables of single peers; `plain` is our own program without its kernels."""
 PREDICTORS = {"ours": ["ours"], "keras": ["keras_peer", "fp32"], "onnx-runtime": ["onnx_runtime"]}
 WAYS = {"ours": ["default"], "keras": ["predict", "predict_on_batch"], "onnx-runtime": ["default"]}
 PREDICT_BATCHES = {"ours": [500], "keras": [32, 500], "onnx-runtime": [32, 500]}
 PACKAGES = ("keras", "tensorflow-cpu", "lightning", "onnxruntime", "onnx", "onnxscript")
-LEARNING = {"lenet5": (48_000, 2), "standard": (24_000, 2), "three-block": (6_400, 2), "resnet20": (6_400, 2)}
-"""Training images and epochs after which accuracies are compared, at batch LEARNING_BATCH."""
-LEARNING_BATCH, SEEDS = 32, (0, 1)
+LEARNING = {"lenet5": (48_000, 2, 2), "standard": (24_000, 2, 2), "three-block": (6_400, 4, 3), "resnet20": (6_400, 4, 3)}
+"""Training images, epochs, and seeds after which accuracies are compared, at batch LEARNING_BATCH.
+
+Networks with batch norm take more steps: Keras's running averages move by a hundredth a step, and lie far off after 400.
+"""
+LEARNING_BATCH = 32
 LEARNERS = 4
-LEARNING_MINUTES = {"lenet5": 1.7, "standard": 1.7, "three-block": 2.8, "resnet20": 3.5}
-ONLY_WAY = {"ours": "default", "limit": "default", "tensors": ""}
+LEARNING_MINUTES = {"lenet5": 1.7, "standard": 1.7, "three-block": 10.2, "resnet20": 11.4}
+ONLY_WAY = {"ours": "default", "plain": "default", "limit": "default", "tensors": ""}
 """Peers that train in one way, which need not be asked for others."""
+LOOKING = ("drawing", "pages", "summary", "targets")
+"""The files here that only look at what was measured."""
 MOST = 48_000
 LATENCIES = 100
 
@@ -91,7 +99,7 @@ class Settings:
     def minutes(self) -> float:
         """About how long all of it takes on two free cores."""
         cells = len(self.networks) * len(self.batches)
-        timing = cells * (90 + len(PEERS) * self.rounds * (self.seconds * 1.1 + 0.1)) / 60
+        timing = cells * (90 + (len(PEERS) + 1.5) * self.rounds * (self.seconds * 1.1 + 0.1)) / 60
         learning = sum(0.4 + LEARNING_MINUTES[network] * self.share for network in self.networks)
         inference = len(self.networks) * (30 + 8 * self.rounds) / 60
         stages = {"timing": timing, "learning": learning, "inference": inference}
@@ -147,7 +155,7 @@ class Bench:
 
     def start(self, peer: str, predicting: bool = False) -> Remote:
         """Start the process of a peer."""
-        return Remote((PREDICTORS if predicting else PEERS)[peer], self.log, self.environment)
+        return Remote((PREDICTORS if predicting else PEERS)[peer], self.log, self.environment | ENVIRONMENTS.get(peer, {}))
 
     def run(self) -> None:
         """Do all that is left to do."""
@@ -163,10 +171,10 @@ class Bench:
 
     def time_cell(self, network: str, batch: int) -> None:
         """Time one network at one batch size, for the rounds that are missing."""
-        cell = found(self.record["cells"], network=network, batch=batch) or {"network": network, "batch": batch, "peers": {}}
+        cell = found(self.record["cells"], network=network, batch=batch) or {"network": network, "batch": batch, "load": [], "peers": {}}
         peers = cell["peers"]
-        done = min((len(entry["images_per_second"]) for entry in peers.values()), default=0)
-        if peers and done >= self.settings.rounds:
+        done = rounds(cell)
+        if done >= self.settings.rounds:
             return
         print(f"{network}, batch {batch}: warming up", flush=True)
         for peer in PEERS:
@@ -178,7 +186,8 @@ class Bench:
             plans = {}
             for peer, remote in remotes.items():
                 peers[peer] |= self.warm_up(remote, network, batch, peers[peer]["variant"])
-                plans[peer] = self.plan(remote, batch, self.settings.seconds)
+                # As many images as ours, though it takes longer: their memory is compared.
+                plans[peer] = plans["ours"] if peer == "plain" else self.plan(remote, batch, self.settings.seconds)
             if len({entry["parameters"] for entry in peers.values()}) > 1:
                 raise SystemExit(f"{network} is not the same network in all peers: see the parameters in {cell}")
             if cell not in self.record["cells"]:
@@ -190,6 +199,7 @@ class Bench:
         """Time all peers once and keep what was seen."""
         order = list(remotes)
         random.Random(number).shuffle(order)
+        cell["load"].append(os.getloadavg()[0])
         speeds = {}
         for peer in order:
             images, epochs = plans[peer]
@@ -237,18 +247,19 @@ class Bench:
 
     def learn(self, network: str) -> None:
         """Train a fixed number of epochs with each peer and seed, and keep the accuracies on validation."""
-        images, epochs = LEARNING[network]
+        images, epochs, seeds = LEARNING[network]
         images = max(LEARNING_BATCH, int(images * self.settings.share) // LEARNING_BATCH * LEARNING_BATCH)
         entry = found(self.record["learning"], network=network)
         if entry is None:
-            entry = {"network": network, "batch": LEARNING_BATCH, "images": images, "epochs": epochs, "seeds": list(SEEDS), "accuracy": {}}
+            run = {"images": images, "epochs": epochs, "seeds": [*range(seeds)]}
+            entry = {"network": network, "batch": LEARNING_BATCH, **run, "accuracy": {}}
             self.record["learning"].append(entry)
         for peer, variant in self.learners(network).items():
             if peer in entry["accuracy"]:
                 continue
             accuracies = []
             with self.start(peer) as remote:
-                for seed in SEEDS:
+                for seed in entry["seeds"]:
                     remote.call("build", network=network, batch=LEARNING_BATCH, seed=seed, variant=variant)
                     remote.call("train", images=images, epochs=epochs)
                     accuracies.append(remote.call("accuracy"))
@@ -256,6 +267,8 @@ class Bench:
             self.keep()
             told = ", ".join(f"{100 * accuracy:.2f} %" for accuracy in accuracies)
             print(f"{network} after {epochs} epochs of {images:,} images: {peer} {told}", flush=True)
+        if (noise := summary.noise(entry)) >= summary.TELLING:
+            print(f"{network}: this tells nothing of who learns better: means {100 * noise:.1f} points apart can be chance", flush=True)
 
     def learners(self, network: str) -> dict[str, str]:
         """The peers that learn, with the way that was fastest; of Keras's two number formats the faster.
@@ -266,7 +279,7 @@ class Bench:
         if cell is None:
             ways = {"ours": "default", "keras-fp32": "no XLA", "dataloader": "no workers", "tensors": ""}
             return ways | ({"keras-fp32": "changed in the model"} if network == "three-block" else {})
-        left_out = {"limit", "lightning", *summary.KERAS} - {summary.faster_keras(cell)}
+        left_out = {"plain", "limit", "lightning", *summary.KERAS} - {summary.faster_keras(cell)}
         return {peer: entry["variant"] for peer, entry in cell["peers"].items() if peer not in left_out}
 
     # Inference
@@ -274,7 +287,7 @@ class Bench:
     def infer(self, network: str) -> None:
         """Time predicting with one trained network in all peers, after a look at whether they predict the same."""
         entry = found(self.record["inference"], network=network)
-        if entry is not None and min(len(peer["images_per_second"]) for peer in entry["peers"].values()) >= self.settings.rounds:
+        if entry is not None and rounds(entry) >= self.settings.rounds:
             return
         folder = self.folder / "models" / network
         shutil.rmtree(folder, ignore_errors=True)
@@ -284,14 +297,13 @@ class Bench:
             remotes = {peer: stack.enter_context(self.start(peer, predicting=True)) for peer in PREDICTORS}
             remotes["ours"].call("export", network=network, images=int(9_600 * self.settings.share), folder=str(folder))
             if entry is None:
-                entry = {"network": network, "agreement": self.agreement(remotes, network, folder), "peers": {}}
+                entry = {"network": network, "agreement": self.agreement(remotes, network, folder), "load": [], "peers": {}}
                 for peer, remote in remotes.items():
                     entry["peers"][peer] = {"images_per_second": [], "latency_seconds": []} | self.ways(peer, remote, network, folder)
                 self.record["inference"].append(entry)
             for peer, remote in remotes.items():
                 remote.call("load", network=network, folder=str(folder), variant=WAYS[peer][0])
-            done = min(len(peer["images_per_second"]) for peer in entry["peers"].values())
-            for number in range(done, self.settings.rounds):
+            for number in range(rounds(entry), self.settings.rounds):
                 self.infer_round(number, entry, remotes, network, folder)
 
     def agreement(self, remotes: dict[str, Remote], network: str, folder: Path) -> dict[str, dict[str, float]]:
@@ -336,6 +348,7 @@ class Bench:
         """Time all peers once, many images and one."""
         order = list(remotes)
         random.Random(number).shuffle(order)
+        entry["load"].append(os.getloadavg()[0])
         seen = {}
         for peer in order:
             known, remote = entry["peers"][peer], remotes[peer]
@@ -351,20 +364,22 @@ class Bench:
         told = "  ".join(f"{peer} {speed:,.0f}/s, {1e3 * latency:.2f} ms" for peer, (speed, latency) in seen.items())
         print(f"{network}, predicting, round {number + 1}: {told}", flush=True)
 
-    def missing(self) -> list[str]:
-        """What is not there for the whole benchmark to be recorded."""
-        lacking = []
-        for network in NETWORKS:
-            for batch in BATCHES:
-                cell = found(self.record["cells"], network=network, batch=batch)
-                if cell is None or any(len(entry["images_per_second"]) < FEWEST for entry in cell["peers"].values()):
-                    lacking.append(f"{network} at batch {batch}")
-            learnt = found(self.record["learning"], network=network)
-            if learnt is None or len(learnt["accuracy"]) < LEARNERS:
-                lacking.append(f"learning of {network}")
-            if found(self.record["inference"], network=network) is None:
-                lacking.append(f"predicting with {network}")
-        return lacking
+
+def missing(record: dict[str, Any]) -> list[str]:
+    """What is not there for the whole benchmark to be recorded."""
+    lacking = []
+    for network in NETWORKS:
+        for batch in BATCHES:
+            cell = found(record["cells"], network=network, batch=batch)
+            if cell is None or set(cell["peers"]) != set(PEERS) or rounds(cell) < FEWEST:
+                lacking.append(f"{network} at batch {batch}")
+        learnt = found(record["learning"], network=network)
+        if learnt is None or len(learnt["accuracy"]) < LEARNERS:
+            lacking.append(f"learning of {network}")
+        predicting = found(record["inference"], network=network)
+        if predicting is None or rounds(predicting) < FEWEST:
+            lacking.append(f"predicting with {network}")
+    return lacking
 
 
 def sources() -> str:
@@ -373,7 +388,13 @@ def sources() -> str:
     rooms = [package / "experiment.py", package / "recipe.py"]
     for room in ("data", "models", "native", "recipes", "train"):
         rooms += [path for path in sorted((package / room).iterdir()) if path.suffix in (".py", ".c", ".h", ".toml")]
+    rooms += [path for path in sorted(Path(__file__).parent.glob("*.py")) if path.stem not in LOOKING]
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in rooms)).hexdigest()[:12]
+
+
+def rounds(entry: dict[str, Any]) -> int:
+    """How many rounds there are of every peer."""
+    return min((len(peer["images_per_second"]) for peer in entry["peers"].values()), default=0)
 
 
 def found(entries: list[dict[str, Any]], **wanted: Any) -> dict[str, Any] | None:
@@ -413,9 +434,9 @@ def main() -> None:
     print(f"\ntook {(time.monotonic() - began) / 60:.1f} minutes\n")
     if bench.record["cells"]:
         print(pages.report(bench.record))
-    missing = bench.missing()
-    if missing or not settings.complete:
-        print(f"not recorded: {'; '.join(missing) or f'{FEWEST} rounds and all images are needed'}")
+    lacking = missing(bench.record)
+    if lacking or not settings.complete:
+        print(f"not recorded: {'; '.join(lacking) or f'{FEWEST} rounds and all images are needed'}")
         return
     write_json(RECORD, bench.record)
     print(f"recorded in {RECORD.relative_to(ROOT)}")

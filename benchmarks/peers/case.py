@@ -9,7 +9,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["AUGMENTED", "CLASSES", "DATA", "DROPOUT", "EPSILON", "NETWORKS", "RATE", "ROTATE", "SHIFT", "THREADS", "ZOOM", "Split", "split"]
+__all__ = [
+    "AUGMENTED",
+    "CLASSES",
+    "COMMAND_LINE",
+    "DATA",
+    "DROPOUT",
+    "EPSILON",
+    "NETWORKS",
+    "RATE",
+    "ROTATE",
+    "SHIFT",
+    "THREADS",
+    "ZOOM",
+    "Split",
+    "split",
+]
 
 NETWORKS = ("lenet5", "standard", "three-block", "resnet20")
 AUGMENTED = ("three-block",)
@@ -24,6 +39,8 @@ DATA = "BENCH_DATA"
 """The environment variable with the path of the images, an npz file."""
 THREADS = "BENCH_THREADS"
 """The environment variable with the number of threads."""
+COMMAND_LINE = {"GOMP_SPINCOUNT": "10000"}
+"""What `fittingroom` sets in its environment before it loads torch, and the processes with our code get, too."""
 
 
 @dataclass(frozen=True)

@@ -8,28 +8,28 @@ from __future__ import annotations
 
 import math
 import random
-from functools import lru_cache
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from benchmarks.peers.case import AUGMENTED, ROTATE, SHIFT, ZOOM, Split
 from benchmarks.peers.protocol import serve
 from benchmarks.peers.torch_networks import TorchPeer
 
-__all__ = ["WORKERS", "Pictures", "loader"]
+__all__ = ["WORKERS", "Loaded", "Pictures", "Shuffled", "loader"]
 
 WORKERS = {"no workers": 0, "2 workers": 2}
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
-    """The first ``count`` images of a split, one at a time."""
+    """The images of a split, one at a time."""
 
-    def __init__(self, part: Split, count: int, augmented: bool) -> None:
-        self.pixels, self.labels = part.pixels[:count], part.labels[:count].tolist()
+    def __init__(self, part: Split, augmented: bool) -> None:
+        self.pixels, self.labels = part.pixels, part.labels.tolist()
         self.augmented = augmented
 
     def __len__(self) -> int:
@@ -38,6 +38,18 @@ class Pictures(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         picture = Image.fromarray(self.pixels[index], mode=None)
         return to_tensor(random_affine(picture) if self.augmented else picture), self.labels[index]
+
+
+class Shuffled(Sampler[int]):
+    """The first ``count`` images in random order; ``count`` may change from epoch to epoch, and a loader's workers stay."""
+
+    count = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(torch.randperm(self.count).tolist())
 
 
 def random_affine(picture: Image.Image) -> Image.Image:
@@ -58,9 +70,9 @@ def to_tensor(picture: Image.Image) -> Tensor:
     return pixels.view(picture.size[1], picture.size[0], 1).permute(2, 0, 1).contiguous().to(torch.float32).div(255)
 
 
-def loader(part: Split, count: int, batch: int, augmented: bool, workers: int) -> DataLoader[tuple[Tensor, int]]:
-    """A shuffling loader over the first ``count`` images; its workers stay from epoch to epoch."""
-    return DataLoader(Pictures(part, count, augmented), batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+def loader(part: Split, order: Shuffled, batch: int, augmented: bool, workers: int) -> DataLoader[tuple[Tensor, int]]:
+    """A loader over ``part`` in ``order``; its workers start with the first epoch and stay."""
+    return DataLoader(Pictures(part, augmented), batch, sampler=order, num_workers=workers, persistent_workers=workers > 0)
 
 
 class Loaded(TorchPeer):
@@ -73,12 +85,14 @@ class Loaded(TorchPeer):
     def build(self, network: str, batch: int, seed: int, variant: str) -> int:
         """As `Peer` has it."""
         random.seed(seed)
-        self.loader = lru_cache(1)(lambda images: loader(self.training, images, batch, network in AUGMENTED, WORKERS[variant]))
+        self.order = Shuffled()
+        self.loader = loader(self.training, self.order, batch, network in AUGMENTED, WORKERS[variant])
         return super().build(network, batch, seed, variant)
 
     def batches(self, images: int) -> DataLoader[tuple[Tensor, int]]:
         """One epoch."""
-        return self.loader(images)
+        self.order.count = images
+        return self.loader
 
 
 if __name__ == "__main__":

@@ -1,24 +1,24 @@
 """Lightning, as its starting page has it: a `LightningModule` and a `Trainer` over the tutorials' `DataLoader`.
 
 Progress bar, logger and checkpoints are off, and only the epochs are timed, not what `fit` does before them.
+A `Trainer` ends a `DataLoader`'s workers at the end of each `fit`; handed in as any other iterable, it keeps them.
 """
 
 from __future__ import annotations
 
 import logging
-import random
 import time
 import warnings
-from functools import lru_cache
+from collections.abc import Iterator
 
 import lightning
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from benchmarks.peers.case import AUGMENTED, EPSILON, RATE
-from benchmarks.peers.dataloader import WORKERS, loader
+from benchmarks.peers.case import EPSILON, RATE
+from benchmarks.peers.dataloader import Loaded
 from benchmarks.peers.protocol import serve
-from benchmarks.peers.torch_networks import TorchPeer
 
 
 class Classifier(lightning.LightningModule):
@@ -49,20 +49,26 @@ class Classifier(lightning.LightningModule):
         self.seconds = time.perf_counter() - self.began
 
 
-class Lightning(TorchPeer):
+class Kept:
+    """Batches that a `Trainer` goes through and does not end."""
+
+    def __init__(self, batches: DataLoader[tuple[Tensor, int]]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        return iter(self.batches)
+
+
+class Lightning(Loaded):
     """Training by a `Trainer`."""
 
-    def variants(self, network: str) -> list[str]:
-        """Without workers, and with two."""
-        return list(WORKERS)
-
-    def build(self, network: str, batch: int, seed: int, variant: str) -> int:
-        """As `Peer` has it."""
-        random.seed(seed)
+    def __init__(self) -> None:
+        super().__init__()
         warnings.filterwarnings("ignore")
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-        self.loader = lru_cache(1)(lambda images: loader(self.training, images, batch, network in AUGMENTED, WORKERS[variant]))
-        return super().build(network, batch, seed, variant)
 
     def train(self, images: int, epochs: int) -> float:
         """As `Peer` has it."""
@@ -75,7 +81,7 @@ class Lightning(TorchPeer):
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(module, self.loader(images))
+        trainer.fit(module, Kept(self.batches(images)))
         return module.seconds
 
 

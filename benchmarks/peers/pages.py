@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.drawing import drawing
-from benchmarks.peers.summary import Spread, agrees, fastest, geometric_mean, learnt, over_limit, ratios, rivals, spread
+from benchmarks.peers.summary import TELLING, Spread, agrees, fastest, geometric_mean, learnt, noise, over_limit, ratios, rivals, spread
+from benchmarks.peers.targets import targets
 
 __all__ = ["TABLES", "drawings", "report"]
 
@@ -18,8 +19,8 @@ RECORD = ROOT / "records" / "bench.json"
 DRAWING = ROOT / "docs" / "bench.svg"
 NOT_YET = "*Not measured yet: `make bench` fills this in.*\n"
 
-TELLING = 0.05
-"""Noise, as a share of images, from which on two short runs say nothing."""
+BUSY = 1.0
+"""Load average above the threads of a peer from which on the machine had something else to do."""
 
 Record = dict[str, Any]
 
@@ -36,7 +37,7 @@ def report(record: Record) -> str:
         made.append(learning(record))
     if record["inference"]:
         made.append(inference(record))
-    return "\n".join(made)
+    return "\n".join([*made, aims(record), short(record)])
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -66,8 +67,22 @@ def machine(record: Record) -> str:
     )
 
 
+def doubts(record: Record) -> list[str]:
+    """What was not as it should be while it was measured."""
+    said = []
+    commit = record["environment"]["commit"] or ""
+    if commit.endswith("+"):
+        said.append(f"The program was {commit[:-1]} with changes that were not committed.")
+    loads = [load for entry in (*record["cells"], *record["inference"]) for load in entry.get("load", [])]
+    busy = [load for load in loads if load > record["settings"]["threads"] + BUSY]
+    if busy:
+        said.append(f"The machine had other work: its load was up to {max(busy):.1f}, and too high in {len(busy)} of {len(loads)} rounds.")
+    return said
+
+
 def training(record: Record) -> str:
-    """Our speed over each peer's."""
+    """Our speed over each peer's, and over that of our plain path where it was measured."""
+    plain = ["plain"] if all("plain" in cell["peers"] for cell in record["cells"]) else []
     peers = ("Keras", "DataLoader", "tensors", "Lightning")
     rows = []
     for cell in record["cells"]:
@@ -77,37 +92,33 @@ def training(record: Record) -> str:
         cells[0] += f" {keras.removeprefix('keras-')}"
         best = next(label for label, peer in against.items() if peer == fastest(cell))
         speed = spread(cell["peers"]["ours"]["images_per_second"])
-        rows.append([named(cell), f"{speed.middle:,.0f}", *cells, best, f"{spread(over_limit(cell)).middle:.2f} ×"])
-    mean = [geometric_mean([spread(ratios(cell, rivals(cell)[place])).middle for cell in record["cells"]]) for place in range(len(peers))]
-    limit = geometric_mean([spread(over_limit(cell)).middle for cell in record["cells"]])
-    rows.append(["geometric mean", "", *(f"{value:.2f} ×" for value in mean), "", f"{limit:.2f} ×"])
-    head = ["network, batch", "ours, images/s", *(f"over {peer}" for peer in peers), "fastest peer", "our step over its products alone"]
-    return table(head, rows)
+        slower = [times(spread(ratios(cell, peer))) for peer in plain]
+        rows.append([named(cell), f"{speed.middle:,.0f}", *cells, best, *slower, f"{spread(over_limit(cell)).middle:.2f} ×"])
+    means = [mean(record, lambda cell, place=place: ratios(cell, rivals(cell)[place])) for place in range(len(peers))]
+    slower = [mean(record, lambda cell: ratios(cell, "plain")) for _ in plain]
+    rows.append(["geometric mean", "", *means, "", *slower, mean(record, over_limit)])
+    ours = [*("over our plain path" for _ in plain), "our step over its products alone"]
+    return table(["network, batch", "ours, images/s", *(f"over {peer}" for peer in peers), "fastest peer", *ours], rows)
 
 
-def targets(record: Record) -> str:
+def mean(record: Record, values: Callable[[Record], list[float]]) -> str:
+    """The geometric mean over all cells."""
+    return f"{geometric_mean([spread(values(cell)).middle for cell in record['cells']]):.2f} ×"
+
+
+def aims(record: Record) -> str:
     """What was aimed at, and what was reached."""
-    cells = record["cells"]
-    over_fastest = {(cell["network"], cell["batch"]): spread(ratios(cell, fastest(cell))).middle for cell in cells}
-    over_loader = [spread(ratios(cell, "dataloader")).middle for cell in cells]
-    three = [value for (network, _), value in over_fastest.items() if network == "three-block"]
-    others = [value for (network, _), value in over_fastest.items() if network != "three-block"]
-    limits = [spread(over_limit(cell)).middle for cell in cells if cell["network"] == "three-block"]
-    values = [
-        ("over the fastest peer, geometric mean of all", 2.0, 3.0, geometric_mean(list(over_fastest.values()))),
-        ("over the fastest peer, lowest but for `three-block`", 1.5, 3.0, min(others)),
-        ("over the fastest peer, `three-block`, lower of both", 2.5, 3.0, min(three)),
-        ("over the `DataLoader` loop, lowest", 4.0, 10.0, min(over_loader)),
-        ("`three-block` step over its products alone, higher of both (less is better)", 1.4, 1.15, max(limits)),
-    ]
-    rows = [[what, f"{least} ×", f"{aim} ×", f"**{value:.2f} ×**", reached(value, least, aim)] for what, least, aim, value in values]
+    rows = []
+    for one in targets(record["cells"]):
+        measured = f"**{one.measured}**" if one.verdict else one.measured
+        rows.append([one.what, f"{one.least}{one.unit}", f"{one.aim}{one.unit}", measured, one.verdict])
     return table(["", "asked", "aim", "measured", ""], rows)
 
 
-def reached(value: float, least: float, aim: float) -> str:
-    """In a word; where the aim is below the least, less is better."""
-    sign = 1 if aim > least else -1
-    return "aim reached" if sign * value >= sign * aim else "held" if sign * value >= sign * least else "missed"
+def short(record: Record) -> str:
+    """What is known of why the aims that are not reached are not."""
+    lines = [f"* **{one.what}: {one.measured}, {one.verdict}.** {one.why}" for one in targets(record["cells"]) if one.short]
+    return "\n".join(lines or ["Every aim is reached."]) + "\n"
 
 
 def waiting(record: Record) -> str:
@@ -133,7 +144,15 @@ def learning(record: Record) -> str:
             difference = "" if peer == "ours" else f"{100 * found.difference:+.2f}"
             what = f"`{entry['network']}`, {entry['epochs']} × {entry['images']:,}"
             rows.append([what, peer, accuracies, difference, f"± {100 * found.noise:.2f}" if peer != "ours" else "", verdict])
-    return table(["network, epochs × images", "peer", "validation accuracy, %, by seed", "ours minus it", "noise (99 %)", ""], rows)
+    head = ["network, epochs × images", "peer", "validation accuracy, %, by seed", "ours minus it", "noise (99 %)", ""]
+    return table(head, rows) + untold(record)
+
+
+def untold(record: Record) -> str:
+    """Which comparisons tell nothing."""
+    noisy = [(entry["network"], noise(entry)) for entry in record["learning"]]
+    named = ", ".join(f"`{network}` (± {100 * value:.0f} points)" for network, value in noisy if value >= TELLING)
+    return f"\nNothing is told of {named}: there is too much noise.\n" if named else ""
 
 
 def inference(record: Record) -> str:
@@ -148,10 +167,10 @@ def inference(record: Record) -> str:
             rows.append(
                 [
                     f"`{entry['network']}`",
-                    peer + (f" (`{seen['single']}`)" if peer == "keras" else ""),
-                    f"{spread(seen['images_per_second']).middle:,.0f}",
+                    peer,
+                    f"{spread(seen['images_per_second']).middle:,.0f}" + (" (`predict`)" if peer == "keras" else ""),
                     "" if peer == "ours" else times(spread(many)),
-                    f"{1e3 * spread(seen['latency_seconds']).middle:.2f} ms",
+                    f"{1e3 * spread(seen['latency_seconds']).middle:.2f} ms" + (f" (`{seen['single']}`)" if peer == "keras" else ""),
                     "" if peer == "ours" else times(spread(one)),
                     f"{100 * agreement['same_class']:.2f} %, {agreement['largest_difference']:.1e}"
                     + ("" if agrees(peer, agreement) else ", **too far**"),
@@ -166,7 +185,7 @@ def caption(record: Record) -> str:
     rounds = len(record["cells"][0]["peers"]["ours"]["images_per_second"])
     words = "Our training speed over each peer's, by network and batch size, with the spread over the rounds"
     given = f"{rounds} rounds; given are the median and, in brackets, the smallest and the largest."
-    return f"![{words}](bench.svg)\n\n{machine(record)} {given}\n"
+    return f"![{words}](bench.svg)\n\n{' '.join([machine(record), given, *doubts(record)])}\n"
 
 
 def recorded(made: Callable[[Record], str]) -> str:
@@ -176,7 +195,8 @@ def recorded(made: Callable[[Record], str]) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "bench-drawing": partial(recorded, caption),
-    "bench-targets": partial(recorded, targets),
+    "bench-targets": partial(recorded, aims),
+    "bench-short": partial(recorded, short),
     "bench-training": partial(recorded, training),
     "bench-waiting": partial(recorded, waiting),
     "bench-learning": partial(recorded, learning),

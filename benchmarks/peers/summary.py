@@ -9,6 +9,8 @@ from typing import Any
 
 __all__ = [
     "KERAS",
+    "NO_RIVALS",
+    "TELLING",
     "Learnt",
     "Spread",
     "agrees",
@@ -16,6 +18,8 @@ __all__ = [
     "fastest",
     "geometric_mean",
     "learnt",
+    "memory_over_plain",
+    "noise",
     "over_limit",
     "ratios",
     "rivals",
@@ -23,8 +27,13 @@ __all__ = [
 ]
 
 KERAS = ("keras-fp32", "keras-bf16")
+NO_RIVALS = ("ours", "plain", "limit")
+"""We, we without our kernels, and the products of our step alone."""
 CONFIDENCE = 0.99
 """Of an interval within which two peers' mean accuracies differ by chance, if they learn equally well."""
+
+TELLING = 0.05
+"""Noise, as a share of images, from which on a few short runs tell nothing."""
 
 FARTHEST = {"ours": 0.05}
 """How far a probability may be from that of our float32 path: ours is computed in bfloat16, with eight bits of precision."""
@@ -94,14 +103,19 @@ def over_limit(cell: Cell) -> list[float]:
     return [1 / ratio for ratio in ratios(cell, "limit")]
 
 
+def memory_over_plain(cell: Cell) -> float:
+    """Our largest memory over that of our plain path, both having trained on as many images."""
+    return float(cell["peers"]["ours"]["peak_bytes"] / cell["peers"]["plain"]["peak_bytes"])
+
+
 def faster_keras(cell: Cell) -> str:
     """The number format in which Keras is faster."""
     return max(KERAS, key=lambda peer: statistics.median(speeds(cell, peer)))
 
 
 def rivals(cell: Cell) -> list[str]:
-    """The peers to compare with: of Keras the faster one, and all others; the limit is none of them."""
-    return [faster_keras(cell), *(peer for peer in cell["peers"] if peer not in (*KERAS, "ours", "limit"))]
+    """The peers to compare with: of Keras the faster one, and all others that are not ours."""
+    return [faster_keras(cell), *(peer for peer in cell["peers"] if peer not in (*KERAS, *NO_RIVALS))]
 
 
 def fastest(cell: Cell) -> str:
@@ -132,3 +146,8 @@ def learnt(entry: dict[str, Any]) -> dict[str, Learnt]:
         peer: Learnt(tuple(values), means[peer], means["ours"] - means[peer], quantile * (variance * (1 / ours + 1 / len(values))) ** 0.5)
         for peer, values in accuracies.items()
     }
+
+
+def noise(entry: dict[str, Any]) -> float:
+    """The largest difference of a peer's mean accuracy from ours that can be chance."""
+    return max(found.noise for found in learnt(entry).values())

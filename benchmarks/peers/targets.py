@@ -1,0 +1,183 @@
+"""What was aimed at, what was reached, and what the records say of why it is not more."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import profiles, sweep
+from benchmarks.peers.summary import Cell, fastest, geometric_mean, memory_over_plain, over_limit, ratios, spread
+
+__all__ = ["Target", "targets"]
+
+RECORDS = Path(__file__).parent.parent.parent / "records"
+MINUTES = {2: (93.0, 93.9), 5: (93.9, 94.5), 10: (94.3, 95.0)}
+"""Minutes, and the test accuracies of `compact` that are asked for and aimed at, in %."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something that was aimed at.
+
+    Attributes:
+        what: it is.
+        least, aim: what is asked for, and what is hoped for; where the aim is the lower one, less is better.
+        value: what was measured, if it was.
+        unit: of all three.
+        why: a sentence or two on where it comes from.
+    """
+
+    what: str
+    least: float
+    aim: float
+    value: float | None
+    unit: str = " ×"
+    why: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """In a word."""
+        if self.value is None:
+            return ""
+        sign = 1 if self.aim > self.least else -1
+        return "aim reached" if sign * self.value >= sign * self.aim else "held" if sign * self.value >= sign * self.least else "missed"
+
+    @property
+    def short(self) -> bool:
+        """Whether it was measured, and the aim is not reached."""
+        return self.verdict in ("held", "missed")
+
+    @property
+    def measured(self) -> str:
+        """The value with its unit."""
+        return "not measured yet" if self.value is None else f"{self.value:.2f}{self.unit}"
+
+
+def targets(cells: list[Cell]) -> list[Target]:
+    """All that was aimed at, with what the benchmark's ``cells`` and the other records say."""
+    blocks = [cell for cell in cells if cell["network"] == "three-block"]
+    others = [cell for cell in cells if cell["network"] != "three-block"]
+    both_paths = [cell for cell in cells if "plain" in cell["peers"]]
+    return [
+        over_all(cells),
+        decided("over the fastest peer, lowest but for `three-block`", 1.5, 3.0, min, others, over_fastest, why_fastest),
+        decided("over the fastest peer, `three-block`, lower of both", 2.5, 3.0, min, blocks, over_fastest, why_fastest),
+        decided("over the `DataLoader` loop, lowest", 4.0, 10.0, min, cells, over_loader, why_loader),
+        decided("`three-block` step over its products, higher of both; less is better", 1.4, 1.15, max, blocks, over_products, profiled),
+        decided("peak memory over the plain path, highest; less is better", 1.2, 1.0, max, both_paths, memory_over_plain, why_memory),
+        *accurate(),
+        sweeping(),
+    ]
+
+
+# Speed and memory
+
+
+def over_fastest(cell: Cell) -> float:
+    """Our speed over the fastest peer's."""
+    return spread(ratios(cell, fastest(cell))).middle
+
+
+def over_loader(cell: Cell) -> float:
+    """Our speed over that of the tutorials' loop."""
+    return spread(ratios(cell, "dataloader")).middle
+
+
+def over_products(cell: Cell) -> float:
+    """Our step over its products alone."""
+    return spread(over_limit(cell)).middle
+
+
+def over_all(cells: list[Cell]) -> Target:
+    """The mean over all cells, and what it would be if nothing but the products took time."""
+    what = "over the fastest peer, geometric mean of all"
+    if not cells:
+        return Target(what, 2.0, 3.0, None)
+    most = geometric_mean([over_fastest(cell) * over_products(cell) for cell in cells])
+    why = f"Steps of nothing but their products would have {most:.2f} × in the mean."
+    return Target(what, 2.0, 3.0, geometric_mean([over_fastest(cell) for cell in cells]), why=why)
+
+
+def decided(
+    what: str,
+    least: float,
+    aim: float,
+    worst: Callable[..., Cell],
+    cells: list[Cell],
+    value: Callable[[Cell], float],
+    why: Callable[[Cell], str],
+) -> Target:
+    """A target that holds where it holds in the worst cell."""
+    if not cells:
+        return Target(what, least, aim, None)
+    cell = worst(cells, key=value)
+    return Target(what, least, aim, value(cell), why=f"Decided by `{cell['network']}` at batch {cell['batch']}. {why(cell)}")
+
+
+def profiled(cell: Cell) -> str:
+    """What takes the time of a step."""
+    return profiles.sentence(cell["network"], cell["batch"])
+
+
+def why_fastest(cell: Cell) -> str:
+    """How far the products alone would carry, and what there is beside them."""
+    return bounded(over_fastest(cell) * over_products(cell), fastest(cell), cell)
+
+
+def why_loader(cell: Cell) -> str:
+    """The same, against the tutorials' loop."""
+    return bounded(over_loader(cell) * over_products(cell), "dataloader", cell)
+
+
+def bounded(most: float, peer: str, cell: Cell) -> str:
+    """A ratio that our products alone would have, and the profile of our step."""
+    return f"A step of nothing but its products would have {most:.2f} × over `{peer}`. {profiled(cell)}"
+
+
+def why_memory(cell: Cell) -> str:
+    """Both sizes."""
+    ours, plain = (cell["peers"][peer]["peak_bytes"] / 1e9 for peer in ("ours", "plain"))
+    return f"{ours:.2f} GB against {plain:.2f} GB without our kernels."
+
+
+# What other records tell
+
+
+def accurate() -> list[Target]:
+    """What `compact` reaches in some minutes."""
+    rows = []
+    known = accuracies()
+    for minutes, (least, aim) in MINUTES.items():
+        seen = known.get(minutes)
+        what = f"test accuracy of `compact` in {minutes} minutes, all waiting counted, mean"
+        why = f"{len(seen)} seeds, from {min(seen):.2f} to {max(seen):.2f} %." if seen else ""
+        rows.append(Target(what, least, aim, statistics.mean(seen) if seen else None, " %", why))
+    return rows
+
+
+def accuracies() -> dict[int, Sequence[float]]:
+    """Test accuracies in %, one a seed, by the minutes they took: the one place to say where they are recorded."""
+    record = read("quickstart")
+    return {2: [100 * run["test_accuracy"] for run in record["runs"]]} if record else {}
+
+
+def sweeping() -> Target:
+    """How many small networks workers train in a minute."""
+    record = read("sweep")
+    seen = sweep.figures(record) if record else None
+    what = f"LeNet-5 of {record['epochs'] if record else 10} epochs trained per minute by a sweep"
+    why = f"Of the workers' time {100 * seen.idle.middle:.0f} % is not training: their start, judging, writing." if seen else ""
+    return Target(what, 3, 8, seen.minutes.middle if seen else None, " a minute", why)
+
+
+def read(name: str) -> dict[str, Any] | None:
+    """A record, where there is one."""
+    path = RECORDS / f"{name}.json"
+    if not path.exists():
+        return None
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
