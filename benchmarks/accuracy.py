@@ -71,6 +71,7 @@ def run(seeds: int) -> None:
     runs = {name: [(seed, *trained(name, seed)) for seed in range(seeds)] for name in RECIPES}
     found = {
         name: {
+            "minutes": RECIPES[name],
             "recipe": some[0][1].recipe.values,
             "parameters": some[0][1].environment["model"]["parameters"],
             "multiply_adds": some[0][1].environment["model"]["multiply_adds"],
