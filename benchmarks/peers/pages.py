@@ -185,8 +185,8 @@ def alone(record: Record) -> str:
     ours = [entry["peers"]["ours"] for entry in record["inference"]]
     shares = [1 / (spread(seen["images_per_second"]).middle * spread(seen["latency_seconds"]).middle) for seen in ours]
     return (
-        f"One of many images takes us {100 * min(shares):.0f} to {100 * max(shares):.0f} % of the time of one alone: what is left is Python and "
-        "PyTorch going from layer to layer, which ONNX Runtime does in one call of its own."
+        f"One of many images takes us {100 * min(shares):.0f} to {100 * max(shares):.0f} % of the time of one alone: what is left is "
+        "Python and PyTorch going from layer to layer, which ONNX Runtime does in one call of its own."
     )
 
 
