@@ -299,6 +299,22 @@ def _number(value: float | None) -> float | None:
     return None if value is None else float(value)
 
 
+def _distance(result: Result, _: str) -> float | None:
+    gap = result.measures.gap
+    return None if gap is None else abs(gap)
+
+
+def _loss_rise(result: Result, _: str) -> float | None:
+    lowest = _best(result, "loss")
+    losses = curve(result.history, "validation", "loss")
+    return None if lowest is None else losses[-1] - losses[lowest - 1]  # type: ignore[operator]
+
+
+def _gain_after(result: Result, epoch: str) -> float | None:
+    then, best = (_at(result, "validation.accuracy", when) for when in (epoch, "best"))
+    return None if then is None or best is None else best - then
+
+
 def _largest_loss_after(result: Result, epoch: str) -> float | None:
     curves = [curve(result.history, part, "loss")[int(epoch) :] for part in ("train", "validation")]
     values = [value for one in curves for value in one if value is not None]
@@ -319,17 +335,20 @@ OF_CLASSES: Mapping[str, Callable[[Result, str], float | None]] = {
     "confusion": _confused,
     "confusion-rank": _confusion_rank,
     "max_loss_after": _largest_loss_after,
+    "gain_after": _gain_after,
 }
 OF_RUNS: Mapping[str, Callable[[Result, str], float | None]] = {
     "f1": _macro,
     "erraticness.accuracy": _measured("erraticness_accuracy"),
     "erraticness.loss": _measured("erraticness_loss"),
     "gap": _measured("gap"),
+    "distance": _distance,
     "gap_opens": _measured("gap_opens"),
     "best_epoch": lambda result, _: _number(_best(result, "accuracy")),
     "best_epoch.loss": lambda result, _: _number(_best(result, "loss")),
     "epochs": lambda result, _: float(len(result.history)),
     "epochs_to_95": _measured("epochs_to_95"),
+    "loss_rise": _loss_rise,
     "seconds": lambda result, _: float(sum(line["train"]["seconds"] for line in result.history)),
     "parameters": _size("parameters"),
     "multiply_adds": _size("multiply_adds"),
