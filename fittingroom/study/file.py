@@ -111,7 +111,7 @@ class Selection(Table):
     where: dict[str, Scalar] = {}
     """Values that a cell of the grid has; empty means all its cells."""
     each: bool = False
-    """Of runs that others are compared with: every cell stands for itself, but for those that it is compared with; else they are averaged."""
+    """Of runs that others are compared with: every cell stands for itself, but for those compared with it; else their mean is compared."""
 
 
 class Claim(Table):

@@ -92,7 +92,7 @@ class Verdict:
         cautions: what weakens it: a single seed, a reduced budget, assumptions it hangs on.
         evidence: runs, seeds, estimates, interval or paired differences, test, findings: plain JSON values. Of several comparisons the one
             that decides comes first.
-        marks: of the cautions, in few words, those that say that little was run for it: `one seed`, `2 of 6 runs missing`, `6 of 50 epochs`.
+        marks: of the cautions, in few words, those that say that little was run: `one seed`, `2 of 6 runs missing`, `6 of 50 epochs`.
     """
 
     claim: AnyClaim
@@ -586,7 +586,8 @@ def _stated(claim: Shape, records: _Records) -> _Found:
     metric, write = claim.metric, _writer(claim.metric)
     results, told = records.of(claim.of), records.told(claim.of, claim.metric)
     limits = sorted(claim.claimed)
-    low, high = _reach(claim.relation, limits, metric)
+    whole = _is_whole(metric)
+    low, high, belong = *_reach(claim.relation, limits, metric), whole or claim.relation == "between"
     stated = f"{claim.relation} {' and '.join(map(write, limits))}".replace("less", "less than").replace("greater", "greater than")
     evidence: dict[str, Any] = {"relation": claim.relation, "claimed": list(claim.claimed)}
     if metric in NEVER and (never := sum(bool(result.history) for result in results) - len(told)):
@@ -604,12 +605,13 @@ def _stated(claim: Shape, records: _Records) -> _Found:
         cautions = ("the spread over seeds is that of the study's other runs",)
     else:
         interval = None
-    held = sum(_inside(value, low, high, claim.relation) for value in values)
+    held = sum(_inside(value, low, high, belong) for value in values)
+    half = 0.5 if whole else 0.0  # a mean between 2.5 and 4.5 is one of 3 or 4
     if interval is None:
         verdict = "undecided"
-    elif all(_inside(end, low, high, claim.relation) for end in (interval.low, interval.high)):
+    elif all(_inside(end, low - half, high + half, belong) for end in (interval.low, interval.high)):
         verdict = "supported"
-    elif _is_whole(metric) and held == len(values) and len({result.seed for result, _ in told}) >= SEEDS_ENOUGH:
+    elif whole and held == len(values) and len({result.seed for result, _ in told}) >= SEEDS_ENOUGH:
         verdict = "supported"
         evidence["rule"] = "whole numbers: as stated in every seed"
     else:
@@ -624,18 +626,16 @@ def _stated(claim: Shape, records: _Records) -> _Found:
 
 
 def _reach(relation: str, limits: Sequence[float], metric: str) -> tuple[float, float]:
-    """From where to where a claim reaches. One of whole numbers ends halfway to the next: 3 to 4 at 2.5 and 4.5, less than 10 at 9.5."""
-    half = 0.5 if _is_whole(metric) else 0.0
-    if relation == "less":
-        return -math.inf, limits[0] - half
-    if relation == "greater":
-        return limits[0] + half, math.inf
-    return limits[0] - half, limits[1] + half
+    """From where to where a claim reaches; of whole numbers, from the first that is as stated to the last."""
+    low, high = (-math.inf, limits[0]) if relation == "less" else (limits[0], math.inf) if relation == "greater" else limits
+    if not _is_whole(metric) or relation == "between":
+        return low, high
+    return (low, math.ceil(high) - 1) if relation == "less" else (math.floor(low) + 1, high)
 
 
-def _inside(value: float, low: float, high: float, relation: str) -> bool:
-    """Whether a value is as stated; the bounds belong to `between`, not to `less` and `greater`."""
-    return low <= value <= high if relation == "between" else low < value < high
+def _inside(value: float, low: float, high: float, belong: bool) -> bool:
+    """Whether a value is as stated; the bounds belong to `between` and to whole numbers, not to `less` and `greater`."""
+    return low <= value <= high if belong else low < value < high
 
 
 def _consistency(claim: Consistency) -> Verdict:
