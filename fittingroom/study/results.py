@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -26,9 +27,9 @@ from fittingroom.files import write_text
 from fittingroom.recipe import Recipe
 from fittingroom.runs import Run
 from fittingroom.study.code import fingerprint
-from fittingroom.study.file import Study, cells, recipe_of
+from fittingroom.study.file import Study, cells, recipe_of, seeds_of
 
-__all__ = ["Record", "Result", "measure", "read_records", "read_results", "write_record"]
+__all__ = ["Record", "Result", "fewer_seeds", "measure", "read_records", "read_results", "write_record"]
 
 DIGITS = 7
 """Significant digits of the figures in a record."""
@@ -215,6 +216,15 @@ def read_results(folder: Path, study: Study, notify: Callable[[str], None] = lam
 def _standing_of(record: Record) -> tuple[bool, bool, int]:
     """What puts a record before another of the same recipe and seed: the least."""
     return bool(record.reduced), record.code != fingerprint(record.recipe.model.name), -record.recipe.train.epochs
+
+
+def fewer_seeds(study: Study, results: Sequence[Result]) -> Counter[str]:
+    """Return of how many variations there are runs, but of fewer seeds than the study asks for, by words such as `seeds 1 of 3`."""
+    there: dict[tuple[str, str], set[int]] = {}
+    for result in results:
+        there.setdefault((result.run, _json(dict(result.cell))), set()).add(result.seed)
+    asked = {(name, _json(cell)): len(seeds_of(study, name, cell)) for name in study.runs for cell in cells(study, name)}
+    return Counter(f"seeds {len(seeds)} of {asked[run]}" for run, seeds in there.items() if len(seeds) < asked[run])
 
 
 def measure(result: Result, metric: str) -> float | None:
