@@ -209,7 +209,7 @@ def _expected(todo: Sequence[Planned], timings: Timings, workers: int) -> str:
     seconds, unknown = expected_together(todo, timings, workers)
     if todo and unknown == len(todo):
         return "how long it takes nobody knows yet"
-    more = f", and {unknown} runs of which nobody knows yet" if unknown else ""
+    more = f", and {unknown} {'run' if unknown == 1 else 'runs'} of which nobody knows yet" if unknown else ""
     return f"about {duration(seconds)} with {workers} {'worker' if workers == 1 else 'workers'}{more}"
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+import time
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -40,7 +41,8 @@ from fittingroom.study.file import (
     selections_of,
     shipped,
 )
-from fittingroom.study.results import Result
+from fittingroom.study.plan import plan
+from fittingroom.study.results import Result, read_results
 from fittingroom.study.verdict import VERDICTS, judge
 from tests.audit.tables import DIGITS, FASHION
 
@@ -311,6 +313,9 @@ FIGURES: dict[str, str] = {
         basic-first-loss 0.34
         standard-first-loss 0.34""",
 }
+
+ROOT = Path(fittingroom.__file__).parent.parent
+DOCS, RECORDS = ROOT / "docs", ROOT / "records" / "studies"
 
 # Cells times seeds; a recipe that two runs share is trained once.
 RUNS = {
@@ -593,9 +598,18 @@ def _figures(table: Any) -> list[object]:
     ]
 
 
+@pytest.mark.slow
+def test_the_five_studies_are_planned_and_judged_from_their_records_in_ten_seconds() -> None:
+    began = time.process_time()
+    for name in shipped():
+        loaded = load(name)
+        plan(loaded)
+        judge(loaded, read_results(RECORDS / name, loaded))
+    assert time.process_time() - began < 10
+
+
 # The page about studies, and the sixth.
 
-DOCS = Path(fittingroom.__file__).parent.parent / "docs"
 with_docs = pytest.mark.skipif(not DOCS.is_dir(), reason="the documentation is not installed with the package")
 
 
