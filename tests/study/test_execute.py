@@ -71,11 +71,11 @@ def carried_out(study: Study, folder: Path, crew: Crew, planned: list[Planned] |
 
 
 def table(folder: Path) -> dict[str, Any]:
-    """All that the records hold, without what a clock or the number of cores had a part in."""
+    """All that the records hold, without what a clock, the number of cores or somebody who edits the checkout had a part in."""
     found = {}
     for path in sorted((folder / "records").glob("*.json")):
         values = json.loads(path.read_text())
-        del values["sha256"], values["environment"]["memory_peak"], values["environment"]["cores"]
+        del values["sha256"], values["environment"]["memory_peak"], values["environment"]["cores"], values["environment"]["commit"]
         for line in values["history"]:
             del line["train"]["seconds"], line["train"]["images_per_second"]
         values["openings"] = [opening["reason"] for opening in values["openings"]]
