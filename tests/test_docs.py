@@ -16,7 +16,7 @@ import runpy
 import shlex
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,9 @@ import fittingroom
 from fittingroom import recipe
 from fittingroom.data.arrays import Images
 from fittingroom.data.catalog import Surroundings
+from fittingroom.study.file import load
+from fittingroom.study.results import read_results
+from fittingroom.study.verdict import judge
 from tests.cli.running import Done, every_command
 from tests.cli.running import fittingroom as run_command
 from tests.data.made import write_idx
@@ -164,6 +167,40 @@ def test_every_command_is_described() -> None:
 def test_the_page_of_recipes_is_up_to_date() -> None:
     written = runpy.run_path(str(ROOT / "docs" / "make_recipes.py"))["text"]()
     assert (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8") == written, "make pages"
+
+
+def test_the_words_of_the_findings_rest_on_what_is_compared() -> None:
+    """A verdict that stays, but of another rival, stops the page too."""
+    findings = runpy.run_path(str(ROOT / "docs" / "make_findings.py"))
+    study = load("cnn-vs-svm")
+    verdicts = judge(study, read_results(ROOT / "records" / "studies" / study.name, study))
+    assert "one convolution does better than two" in findings["_prose"](study.name, verdicts)
+    number = next(index for index, one in enumerate(verdicts) if one.claim.id == "fewer-layers-do-better")
+    first, second = verdicts[number].evidence["comparisons"]
+    verdicts[number] = replace(verdicts[number], evidence={**verdicts[number].evidence, "comparisons": [second, first]})
+    with pytest.raises(SystemExit, match="fewer-layers-do-better is supported, closest cnn: layers 3"):
+        findings["_prose"](study.name, verdicts)
+
+
+@pytest.mark.parametrize(
+    ("written", "intended", "word"),
+    [
+        ("supported", "reproduced", "survives"),
+        ("supported", "not supported", "changes"),
+        ("lower than claimed", "reproduced", "changes"),
+        ("lower than claimed", "higher than claimed", "fails in both"),
+        ("undecided", "supported", "open"),
+    ],
+)
+def test_what_becomes_of_a_conclusion(written: str, intended: str, word: str) -> None:
+    findings = runpy.run_path(str(ROOT / "docs" / "make_findings.py"))
+    study = load("custom-cnn")
+    study = study.model_copy(update={"claims": study.claims[:2]})
+    pair = [replace(one, verdict=verdict) for one, verdict in zip(judge(study, []), (written, intended), strict=True)]
+    assert [one.claim.reading["normalise"] for one in pair] == ["as-written", "as-intended"]
+    (found,) = findings["_pairs"](study, pair)
+    assert [one.verdict for one in found] == [written, intended]
+    assert findings["_side_by_side"](("as-written", "as-intended"), [found]).splitlines()[-1].endswith(f"| {word} |")
 
 
 def test_the_page_of_findings_is_made_from_the_records() -> None:

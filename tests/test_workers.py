@@ -158,6 +158,32 @@ def test_a_job_that_always_kills_its_worker_is_given_up(crew: Crew, small: recip
     assert last["other"].kind == "done"
 
 
+def test_a_failure_that_passes_is_none(crew: Crew, small: recipe.Loaded, expected: Run, tmp_path: Path) -> None:
+    """A file stands where the run's folder is to be made, until somebody takes it away."""
+    (tmp_path / "way").touch()
+    told: list[str] = []
+
+    def at(event: Event) -> None:
+        told.append(event.kind)
+        if event.kind == "died" and told.count("died") == 2:
+            (tmp_path / "way").unlink()
+
+    crew.add(Job("blocked", small, tmp_path / "way" / "run", test="the end"))
+    assert carried_out(crew, at)["blocked"].kind == "done"
+    assert told.count("died") == 2
+    assert_same(Run(tmp_path / "way" / "run"), expected)
+
+
+def test_a_failure_that_does_not_pass_is_told_after_a_few_attempts(crew: Crew, small: recipe.Loaded, tmp_path: Path) -> None:
+    (tmp_path / "way").touch()
+    told: list[Event] = []
+    crew.add(Job("blocked", small, tmp_path / "way" / "run"))
+    last = carried_out(crew, told.append)["blocked"]
+    assert [event.kind for event in told] == ["started", "died"] * 3 + ["started", "failed"]
+    assert last.values["reason"] in told[1].values["reason"]
+    assert not last.values["final"], "a later command may try again"
+
+
 def test_the_server_is_replaced_too(crew: Crew, small: recipe.Loaded, expected: Run, tmp_path: Path) -> None:
     def kill_server(event: Event) -> None:
         os.kill(os.getpgid(owner(event.job.folder) or 0), signal.SIGKILL)  # the server leads the group of its workers

@@ -397,14 +397,16 @@ class _Reader:
             )
         self.position = rows[-1][2] + 1
         counts = tuple(tuple(numbers) for _, numbers, _ in rows)
-        if sum(map(sum, counts)) == 0 or (classes == 2 and any(name for name, _, _ in rows)):
+        if sum(map(sum, counts)) == 0:
+            return None
+        if classes == 2 and any(name for name, _, _ in rows) and not self._is_table(start, rows):
             return None  # two lines of prose may end in two numbers each
         names = tuple(name or str(index) for index, (name, _, _) in enumerate(rows))
         return MatrixTable(self._caption(start), start + 1, names, counts)
 
     def _matrix_rows(self, position: int) -> Iterator[tuple[str, list[int], int]]:
         for index in range(position, len(self.lines)):
-            line = re.sub(r"[\[\],;|]", " ", self.lines[index])
+            line = _plain(self.lines[index])
             if index > position and RULE.fullmatch(line) and line.strip():
                 continue
             words = _words(line, None)
@@ -416,6 +418,13 @@ class _Reader:
             name = " ".join(words[: len(words) - count])
             yield name, [int(word) for word in words[len(words) - count :]], index
 
+    def _is_table(self, start: int, rows: Sequence[tuple[str, list[int], int]]) -> bool:
+        """Whether two named rows are a table: drawn as one, or with their names as columns in the line above."""
+        if all("|" in self.lines[line] for _, _, line in rows):
+            return True
+        above = next((line for line in reversed(self.lines[max(0, start - 2) : start]) if not RULE.fullmatch(line)), "")
+        return _plain(above).endswith(_plain(" ".join(name for name, _, _ in rows)))
+
     def _caption(self, position: int) -> str:
         """The nearest line of text above."""
         for line in reversed(self.lines[max(0, position - 6) : position]):
@@ -423,6 +432,11 @@ class _Reader:
             if text and not FENCE.fullmatch(line) and re.search(r"[^\W\d]{3}", text):
                 return text[:120]
         return ""
+
+
+def _plain(line: str) -> str:
+    """A line of a matrix, with single blanks between its cells."""
+    return " ".join(re.sub(r"[\[\],;|]", " ", line).split())
 
 
 def _delimiter(line: str) -> str | None:

@@ -142,21 +142,22 @@ def run(
         if dry_run:
             _print_plan(planned, stands, timings, crew.workers, as_json)
             return
+        if stands.todo:
+            note(_expected(stands.todo, timings, crew.workers))
         with _watched(planned, stands) as watch:
             failed = execute.execute(stands.todo, folder, records, crew, timings, watch)
     results, verdicts = _judged(study, records, notify)
-    short = sorted({words for result in results for words in result.reduced})
     page = _write_page(study, results, verdicts, folder / "report.html")
     failures = {**stands.failed, **failed}
     if as_json:
-        print_json({**_verdicts(study, verdicts), "reduced": short, "failed": failures, "records": str(records), "report": str(page)})
+        print_json({**_verdicts(study, results, verdicts), "failed": failures, "records": str(records), "report": str(page)})
     else:
         _print_verdicts(verdicts)
         print_line("")
         print_line(f"records {records}")
         print_line(f"report  {page}  (open it in a browser)")
-        if short:
-            note(f"of reduced runs ({', '.join(short)}): no test of the report's own protocol")
+        if short := _reduced(study, results):
+            note(f"reduced ({', '.join(short)}): no test of the report's own protocol")
     if failures:
         note(f"{len(failures)} of {len(planned)} runs failed; the claims are judged without them")
         raise typer.Exit(1)
@@ -175,7 +176,7 @@ def verdicts(name: StudyName, records: Records = None, runs_dir: RunsDir = Path(
     study = with_found(study, folder, note)
     results, found = _judged(study, folder, note)
     if as_json:
-        print_json(_verdicts(study, found))
+        print_json(_verdicts(study, results, found))
         return
     if not results:
         note(f"nothing is recorded of it yet; run it with: fittingroom study run {name}")
@@ -214,6 +215,13 @@ def _judged(study: Study, records: Path, notify: Callable[[str], None]) -> tuple
     return results, judge(study, results)
 
 
+def _reduced(study: Study, results: Sequence[Result]) -> list[str]:
+    """In what the results fall short of the study: `epochs 2 of 50`, `seeds 1 of 3`."""
+    from fittingroom.study.results import fewer_seeds
+
+    return sorted({*(words for result in results for words in result.reduced), *fewer_seeds(study, results)})
+
+
 def _write_page(study: Study, results: Sequence[Result], verdicts: Sequence[Verdict], path: Path) -> Path:
     from fittingroom.report.study_page import write_study_report
 
@@ -236,6 +244,17 @@ def _standing_lines(planned: Sequence[Planned], stands: Standing, keep_earlier: 
         yield f"{key} failed before and would again: {reason}"
 
 
+def _expected(todo: Sequence[Planned], timings: Timings, workers: int) -> str:
+    """How long a plan takes, in words."""
+    from fittingroom.study.timing import expected_together
+
+    seconds, unknown = expected_together(todo, timings, workers)
+    if todo and unknown == len(todo):
+        return "how long it takes nobody knows yet"
+    more = f", and {unknown} {'run' if unknown == 1 else 'runs'} of which nobody knows yet" if unknown else ""
+    return f"about {duration(seconds)} with {workers} {'worker' if workers == 1 else 'workers'}{more}"
+
+
 def _print_plan(planned: Sequence[Planned], stands: Standing, timings: Timings, workers: int, as_json: bool) -> None:
     from fittingroom.study.timing import expected_together
 
@@ -251,8 +270,7 @@ def _print_plan(planned: Sequence[Planned], stands: Standing, timings: Timings, 
     rows = [[one.key, states[one.key], str(threads[one.key]), _time(seconds[one.key])] for one in planned]
     print_table([("run", "left"), ("", "left"), ("threads", "right"), ("time", "right")], rows)
     print_line("")
-    more = f", and {unknown} runs of which nobody knows yet" if unknown else ""
-    print_line(f"about {duration(total)} with {workers} {'worker' if workers == 1 else 'workers'}{more}")
+    print_line(_expected(stands.todo, timings, workers))
 
 
 @contextmanager
@@ -300,11 +318,12 @@ def _watched(planned: Sequence[Planned], stands: Standing) -> Iterator[Callable[
 
 
 def _print_verdicts(verdicts: Sequence[Verdict]) -> None:
-    """Print a line with each verdict, below it what was claimed and what was measured, and at the end how many there are of each."""
+    """Print a line with each verdict, below it claimed, measured and how little was run, and at the end how many there are of each."""
     for one in verdicts:
         parts = [f"{what} {words}" for what, words in (("claimed", _claimed(one.claim)), ("measured", one.measured)) if words]
         together = ", ".join(parts)
-        _print_entry(f"{one.claim.id}: {one.verdict}", *([together] if len(together) <= WIDTH - len(INDENT) else parts))
+        said = [together] if len(together) <= WIDTH - len(INDENT) else parts
+        _print_entry(f"{one.claim.id}: {one.verdict}", *said, *([f"! {', '.join(one.marks)}"] if one.marks else []))
     counts = Counter(one.verdict for one in verdicts)
     print_line("")
     noun = "claim" if len(verdicts) == 1 else "claims"
@@ -313,7 +332,7 @@ def _print_verdicts(verdicts: Sequence[Verdict]) -> None:
         print_line(line)
     cautions = [(one.claim.id, text) for one in verdicts for text in one.cautions]
     if cautions:
-        note(f"{len({claim for claim, _ in cautions})} verdicts come with cautions; --json and the page have them")
+        note(f"{len({claim for claim, _ in cautions})} verdicts come with cautions; --json and the page have them in full")
 
 
 def _print_entry(head: str, *said: str) -> None:
@@ -324,7 +343,7 @@ def _print_entry(head: str, *said: str) -> None:
             print_line(line)
 
 
-def _verdicts(study: Study, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def _verdicts(study: Study, results: Sequence[Result], verdicts: Sequence[Verdict]) -> dict[str, Any]:
     claims = [
         {
             "id": one.claim.id,
@@ -336,11 +355,12 @@ def _verdicts(study: Study, verdicts: Sequence[Verdict]) -> dict[str, Any]:
             "verdict": one.verdict,
             "sentence": one.sentence,
             "cautions": list(one.cautions),
+            "marks": list(one.marks),
             "evidence": one.evidence,
         }
         for one in verdicts
     ]
-    return {"study": study.name, "claims": claims}
+    return {"study": study.name, "claims": claims, "reduced": _reduced(study, results)}
 
 
 def _claimed(claim: Claim) -> str:
@@ -352,7 +372,8 @@ def _claimed(claim: Claim) -> str:
 
 
 def _chosen(selection: Selection) -> str:
-    return " ".join([selection.run, *map(str, selection.where.values())])
+    words = " ".join([selection.run, *map(str, selection.where.values())])
+    return f"each of {words}" if selection.each else words
 
 
 def _paragraph(text: str, indent: str = "") -> list[str]:

@@ -5,6 +5,7 @@ It reads what `fittingroom.study.verdict.judge` put into ``Verdict.evidence``; n
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,8 @@ __all__ = ["Evidence", "Finding", "evidence"]
 
 MOST_ROWS = 24
 """Longer tables of pairs are left to the command line's JSON; their dots are drawn all the same."""
+MOST_COMPARED = 12
+"""Of more groups those are shown that say most of the verdict; the command line's JSON has all."""
 CHECKS = {"fails": "failed", "holds": "held", "cannot tell": "undecided"}
 """The sign of each outcome of a check."""
 
@@ -105,11 +108,13 @@ def _measured(name: str, study: Study, claim: Number | Shape, found: Mapping[str
 def _compared(name: str, study: Study, metric: str, comparisons: Sequence[Mapping[str, Any]]) -> Evidence:
     """Return the values of all groups, and their differences pair by pair against no difference."""
     unit = _unit(metric)
+    left_out, comparisons = comparisons[MOST_COMPARED:], comparisons[:MOST_COMPARED]
     compared = [comparisons[0]["above"], *(part["below"] for part in comparisons)]
     above, *below = selection_labels(study, [Selection(**selection) for selection in compared])
     groups: dict[str, list[float]] = {}
     differences = []
     facts: list[tuple[str, str]] = []
+    below = [f"{part['times']:g} × {label}" if part["times"] != 1 else label for label, part in zip(below, comparisons, strict=True)]
     for other, part in zip(below, comparisons, strict=True):
         pairs = part["pairs"]
         groups.setdefault(above, [float(pair["above"]) for pair in pairs])
@@ -120,6 +125,9 @@ def _compared(name: str, study: Study, metric: str, comparisons: Sequence[Mappin
             differences.append(Estimate(f"{above} less {other}", [float(pair["difference"]) for pair in pairs], mean, _bounds(interval)))
         against = f"against {other}: " if len(comparisons) > 1 else ""
         facts += [(f"{against}{key}", words) for key, words in _comparison_facts(part, unit) if words]
+    if left_out:
+        verdicts = Counter(part["verdict"] for part in left_out)
+        facts.append((f"against {len(left_out)} more", ", ".join(f"{verdict} {count}" for verdict, count in verdicts.items())))
     charts = []
     if rows := [Estimate(label, values, sum(values) / len(values)) for label, values in groups.items() if values]:
         title = metric_words(metric)

@@ -29,7 +29,7 @@ from fittingroom.report.study_factors import factor_sections
 from fittingroom.report.study_runs import Variation, cell_words, gather, named_by, selected, selection_labels
 from fittingroom.study.file import Claim, Number, Study, claimed_words, metric_words, parse_claimed, selections_of, unsearched
 from fittingroom.study.plan import plan
-from fittingroom.study.results import Result
+from fittingroom.study.results import Result, fewer_seeds
 from fittingroom.study.verdict import Verdict
 
 __all__ = ["StudyView", "render", "write_study_report"]
@@ -225,6 +225,8 @@ def _notices(view: StudyView, variations: Sequence[Variation], progress: _Progre
     short = Counter(reason for result in view.results for reason in result.reduced)
     for reason, count in short.most_common():
         notices.append(f"Reduced: {reason} in {text.plural(count, 'run')}. Such figures are no test of the report's own protocol.")
+    for reason, count in fewer_seeds(view.study, view.results).most_common():
+        notices.append(f"Fewer seeds than the study asks for: {reason} in {text.plural(count, 'variation')}.")
     single = [v for v in variations if len(v.results) == 1]
     if single:
         notices.append(f"One seed only, so nothing is known of their spread: {_by_run(single, variations)}.")

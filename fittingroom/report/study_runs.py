@@ -123,7 +123,8 @@ def selection_labels(study: Study, selections: Sequence[Selection]) -> list[str]
         others = [other.where for other in selections if other is not selection]
         shared = {key for key, item in selection.where.items() if same_run and all(where.get(key, None) == item for where in others)}
         words = cell_words(study, {key: item for key, item in selection.where.items() if key not in shared})
-        labels.append(words if same_run and words else f"{selection.run}: {words}" if words else selection.run)
+        label = words if same_run and words else f"{selection.run}: {words}" if words else selection.run
+        labels.append(f"each of {label}" if selection.each else label)
     return labels
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -26,9 +27,9 @@ from fittingroom.files import write_text
 from fittingroom.recipe import Recipe
 from fittingroom.runs import Run
 from fittingroom.study.code import fingerprint
-from fittingroom.study.file import Study, cells, recipe_of
+from fittingroom.study.file import Study, cells, recipe_of, seeds_of
 
-__all__ = ["Record", "Result", "checksum", "measure", "read_records", "read_results", "write_record"]
+__all__ = ["Record", "Result", "checksum", "fewer_seeds", "measure", "read_records", "read_results", "write_record"]
 
 DIGITS = 7
 """Significant digits of the figures in a record."""
@@ -217,6 +218,15 @@ def _standing_of(record: Record) -> tuple[bool, bool, int]:
     return bool(record.reduced), record.code != fingerprint(record.recipe.model.name), -record.recipe.train.epochs
 
 
+def fewer_seeds(study: Study, results: Sequence[Result]) -> Counter[str]:
+    """Return of how many variations there are runs, but of fewer seeds than the study asks for, by words such as `seeds 1 of 3`."""
+    there: dict[tuple[str, str], set[int]] = {}
+    for result in results:
+        there.setdefault((result.run, _json(dict(result.cell))), set()).add(result.seed)
+    asked = {(name, _json(cell)): len(seeds_of(study, name, cell)) for name in study.runs for cell in cells(study, name)}
+    return Counter(f"seeds {len(seeds)} of {asked[run]}" for run, seeds in there.items() if len(seeds) < asked[run])
+
+
 def measure(result: Result, metric: str) -> float | None:
     """Return a metric of a run, by a name of `fittingroom.study.file.METRICS`, or None where the run cannot tell it."""
     name, _, epoch = metric.partition("@")
@@ -299,6 +309,22 @@ def _number(value: float | None) -> float | None:
     return None if value is None else float(value)
 
 
+def _distance(result: Result, _: str) -> float | None:
+    gap = result.measures.gap
+    return None if gap is None else abs(gap)
+
+
+def _loss_rise(result: Result, _: str) -> float | None:
+    lowest = _best(result, "loss")
+    losses = curve(result.history, "validation", "loss")
+    return None if lowest is None else losses[-1] - losses[lowest - 1]  # type: ignore[operator]
+
+
+def _gain_after(result: Result, epoch: str) -> float | None:
+    then, best = (_at(result, "validation.accuracy", when) for when in (epoch, "best"))
+    return None if then is None or best is None else best - then
+
+
 def _largest_loss_after(result: Result, epoch: str) -> float | None:
     curves = [curve(result.history, part, "loss")[int(epoch) :] for part in ("train", "validation")]
     values = [value for one in curves for value in one if value is not None]
@@ -319,17 +345,20 @@ OF_CLASSES: Mapping[str, Callable[[Result, str], float | None]] = {
     "confusion": _confused,
     "confusion-rank": _confusion_rank,
     "max_loss_after": _largest_loss_after,
+    "gain_after": _gain_after,
 }
 OF_RUNS: Mapping[str, Callable[[Result, str], float | None]] = {
     "f1": _macro,
     "erraticness.accuracy": _measured("erraticness_accuracy"),
     "erraticness.loss": _measured("erraticness_loss"),
     "gap": _measured("gap"),
+    "distance": _distance,
     "gap_opens": _measured("gap_opens"),
     "best_epoch": lambda result, _: _number(_best(result, "accuracy")),
     "best_epoch.loss": lambda result, _: _number(_best(result, "loss")),
     "epochs": lambda result, _: float(len(result.history)),
     "epochs_to_95": _measured("epochs_to_95"),
+    "loss_rise": _loss_rise,
     "seconds": lambda result, _: float(sum(line["train"]["seconds"] for line in result.history)),
     "parameters": _size("parameters"),
     "multiply_adds": _size("multiply_adds"),

@@ -7,6 +7,7 @@ The statistics are those of `fittingroom.evaluate.statistics`; this module says 
 * **Order** and **Shape**: differences paired over seeds and over the factors that both groups have, their t interval and, where it is a
   matter of accuracy, two one-sided tests of no practical difference. Where several groups must lie below, each must for the claim to be
   supported (an intersection–union test, which needs no correction); one refutes it, at a level divided by their number.
+* **Shape** of stated values: the interval of the mean within them. Of whole numbers also every seed within them, from three seeds on.
 * **Count**: the digits. **Consistency**: the audit of the report's own table, and what it states in several places.
 
 One seed never decides unnoticed: the spread over seeds is then taken from the other runs of the study, and the verdict carries a caution.
@@ -69,6 +70,8 @@ FLOORS = {"nats": 0.01, "share": 0.002, "epoch": 0.5, "epochs": 0.5}
 COUNTED = ("parameters", "multiply_adds")
 CELLS_ENOUGH = 5
 """From so many shared cells on, cells are the pairs and their seeds are averaged: the claim is about all of them alike."""
+SEEDS_ENOUGH = 3
+"""From so many seeds on, whole numbers that all lie as stated support the claim: their interval is wider than the steps they come in."""
 MOST_LISTED = 8
 """Up to so many pairs are compared image by image."""
 RESAMPLES = 2000
@@ -87,7 +90,9 @@ class Verdict:
             its interval; empty where nothing was.
         sentence: what was found, in plain words, one or two sentences.
         cautions: what weakens it: a single seed, a reduced budget, assumptions it hangs on.
-        evidence: runs, seeds, estimates, interval or paired differences, test, findings: plain JSON values.
+        evidence: runs, seeds, estimates, interval or paired differences, test, findings: plain JSON values. Of several comparisons the one
+            that decides comes first.
+        marks: of the cautions, in few words, those that say that little was run: `one seed`, `2 of 6 runs missing`, `6 of 50 epochs`.
     """
 
     claim: AnyClaim
@@ -96,6 +101,7 @@ class Verdict:
     sentence: str
     cautions: tuple[str, ...] = ()
     evidence: dict[str, Any] = field(default_factory=dict)
+    marks: tuple[str, ...] = ()
 
 
 def judge(study: Study, results: Sequence[Result]) -> list[Verdict]:
@@ -117,19 +123,21 @@ def _judge(study: Study, claim: AnyClaim, records: _Records) -> Verdict:
     metric = claim.metric
     if silent := [_words(one) for one in selections_of(claim) if not chosen.told(one, metric) and not _never(chosen.of(one), metric)]:
         sentence = f"The runs of {_listed(silent)} failed, or were not measured for it: none of them tells {metric_words(metric)}."
-        return Verdict(claim, "undecided", "", sentence, chosen.cautions(claim), {"silent": silent, **_assumed(study, claim)})
+        evidence = {"silent": silent, **_assumed(study, claim)}
+        return Verdict(claim, "undecided", "", sentence, chosen.cautions(claim), evidence, chosen.marks(claim))
     match claim:
         case Number():
             found = _number(claim, chosen)
         case Count():
             found = _count(claim, chosen)
         case Order():
-            found = _order(claim, claim.above, claim.below, chosen, claim.relation, claim.margin)
+            found = _order(claim, claim.above, claim.below, chosen, claim.relation, _margin(claim))
         case Shape():
             sign = -1 if claim.relation == "less" else 1
-            found = _order(claim, claim.of, claim.than, chosen, "above", 0.0, sign) if claim.than else _stated(claim, chosen)
+            found = _order(claim, claim.of, claim.than, chosen, "above", 0.0, sign, claim.times) if claim.than else _stated(claim, chosen)
     evidence = {"metric": metric, **found.evidence, "runs": chosen.listed(claim), **_assumed(study, claim)}
-    return Verdict(claim, found.verdict, found.measured, found.sentence, (*found.cautions, *chosen.cautions(claim)), evidence)
+    cautions = (*found.cautions, *chosen.cautions(claim))
+    return Verdict(claim, found.verdict, found.measured, found.sentence, cautions, evidence, chosen.marks(claim))
 
 
 # What was run.
@@ -176,9 +184,9 @@ class _Records:
 
     def without_reduced(self, selections: Sequence[Selection]) -> _Records:
         """The same without reduced runs, where each of the selections has whole ones."""
-        if not any(_reduced(result) for selection in selections for result in self.of(selection)):
+        if not any(result.reduced for selection in selections for result in self.of(selection)):
             return self
-        whole = _Records(self.study, (one for seeds in self._by_cell.values() for one in seeds.values() if not _reduced(one)))
+        whole = _Records(self.study, (one for seeds in self._by_cell.values() for one in seeds.values() if not one.reduced))
         return whole if all(whole.of(selection) for selection in selections) else self
 
     def typical(self, metric: str) -> Spread | None:
@@ -193,14 +201,40 @@ class _Records:
             self._spreads[metric] = statistics.pooled_spread([list(group.values()) for group in groups.values()])
         return self._spreads[metric]
 
+    def apart(self, selection: Selection, other: Selection) -> list[Selection]:
+        """The groups that are compared with another: a selection itself, or each of its cells but those of the other."""
+        own = selected(self.study, other)
+        cells = [Selection(run=name, where=cell) for name, cell in selected(self.study, selection) if (name, cell) not in own]
+        return cells if selection.each and cells else [selection]
+
     def listed(self, claim: Claim) -> list[dict[str, Any]]:
         """Every run that a claim rests on, with its value."""
         metric = getattr(claim, "metric", "")
+        results = {id(result): result for selection in selections_of(claim) for result in self.of(selection)}
         return [
             {"run": result.run, "cell": dict(result.cell), "seed": result.seed, "value": self.value(result, metric)}
-            for selection in selections_of(claim)
-            for result in self.of(selection)
+            for result in results.values()
         ]
+
+    def marks(self, claim: Claim) -> tuple[str, ...]:
+        """In few words, in what less was run for a claim than it takes."""
+        first, *others = selections_of(claim)
+        groups = [first, *(group for other in others for group in self.apart(other, first))]
+        results = [result for group in groups for result in self.of(group)]
+        short = [reason for result in results for reason in (*result.reduced, self.study.runs[result.run].short) if reason]
+        if isinstance(claim, Count):
+            return ()
+        planned = {
+            (run, _key(cell), seed)
+            for group in groups
+            for run, cell in selected(self.study, group)
+            for seed in seeds_of(self.study, run, cell)
+        }
+        missing = len(planned - {(result.run, _key(result.cell), result.seed) for result in results})
+        single = [len({result.seed for result in self.of(group)}) == 1 for group in groups]
+        seeds = "one seed" if all(single) else "one seed in part" if any(single) else ""
+        found = (seeds, f"{missing} of {len(planned)} runs missing" if missing else "", *sorted(set(short)))
+        return tuple(filter(None, found))
 
     def cautions(self, claim: Claim) -> tuple[str, ...]:
         """What is to be known of the runs themselves before they are believed."""
@@ -221,8 +255,10 @@ class _Records:
             lost = sum(self.value(result, metric) is None for result in results)
             if lost and metric not in NEVER:
                 found.append(f"{name}: {lost} of {len(results)} runs failed or do not tell {metric_words(metric)}")
-            if reduced := sorted({reason for result in results for reason in _reduced(result)}):
+            if reduced := sorted({reason for result in results for reason in result.reduced}):
                 found.append(f"{name}: reduced runs, not the report's protocol ({', '.join(reduced)})")
+            if short := self.study.runs[selection.run].short:
+                found.append(f"{name}: made shorter than the report's protocol by this study's choice ({short})")
             if metric.startswith("validation.") and any(_on_test(result) for result in results):
                 found.append(f"{name}: its validation images are the test images")
         everything = [result for selection in selections_of(claim) for result in self.of(selection)]
@@ -241,11 +277,6 @@ def _key(cell: Mapping[str, Any]) -> str:
 def _family(result: Result) -> str:
     """What stands for a recipe without its seed."""
     return json.dumps({key: value for key, value in result.recipe.items() if key != "seed"}, sort_keys=True)
-
-
-def _reduced(result: Result) -> list[str]:
-    """In what a run falls short by itself; that it has too few companions is another matter."""
-    return [reason for reason in result.reduced if not reason.startswith("seeds ")]
 
 
 def _precedence(result: Result) -> tuple[int, str, str]:
@@ -345,19 +376,33 @@ def _count(claim: Count, records: _Records) -> _Found:
     return _Found(verdict, f"{measured:,}", sentence, {"claimed": printed, "counts": counts, "how": how})
 
 
+def _margin(claim: Order) -> float:
+    """By how much a group may lie behind, or must lie ahead; a draw of accuracies is one that makes no practical difference."""
+    if claim.margin is not None:
+        return claim.margin
+    return EQUIVALENCE_MARGIN if claim.relation == "at least" and _is_accuracy(claim.metric) else 0.0
+
+
 def _order(
-    claim: Order | Shape, above: Selection, below: Sequence[Selection], records: _Records, relation: str, margin: float, sign: int = 1
+    claim: Order | Shape,
+    above: Selection,
+    below: Sequence[Selection],
+    records: _Records,
+    relation: str,
+    margin: float,
+    sign: int = 1,
+    times: float = 1.0,
 ) -> _Found:
-    """Judge whether a group lies above each of others; with ``sign`` −1, below each of them."""
-    compared = [_compare(above, other, records, claim.metric, relation, margin, sign, len(below)) for other in below]
-    verdicts = [part["verdict"] for part in compared]
-    verdict = "not supported" if "not supported" in verdicts else "undecided" if "undecided" in verdicts else "supported"
+    """Judge whether a group lies above each of others, taken ``times``; with ``sign`` −1, below each of them."""
+    others = [group for selection in below for group in records.apart(selection, above)]
+    compared = [_compare(above, other, records, claim.metric, relation, margin, sign, times, len(others)) for other in others]
     # The comparison that decides is the one to tell: the weakest, or the one that refutes.
-    told = min(compared, key=lambda part: (_rank(part["verdict"]), sign * part["interval"]["estimate"] if part["interval"] else -math.inf))
-    sentence = told["sentence"]
-    if len(below) > 1:
-        held = sum(part == "supported" for part in verdicts)
-        sentence = f"It holds against {held} of {len(below)}. {'The closest: ' if held == len(below) else ''}{sentence}"
+    compared.sort(key=lambda part: (_rank(part["verdict"]), sign * part["interval"]["estimate"] if part["interval"] else -math.inf))
+    told = compared[0]
+    verdict, sentence = told["verdict"], told["sentence"]
+    if len(others) > 1:
+        held = sum(part["verdict"] == "supported" for part in compared)
+        sentence = f"It holds against {held} of {len(others)}. {'The closest: ' if held == len(others) else ''}{sentence}"
     cautions = tuple(dict.fromkeys(caution for part in compared for caution in part.pop("cautions")))
     measured = told["measured"]
     for part in compared:
@@ -372,12 +417,13 @@ def _rank(verdict: str) -> int:
 
 
 def _compare(
-    above: Selection, below: Selection, records: _Records, metric: str, relation: str, margin: float, sign: int, others: int
+    above: Selection, below: Selection, records: _Records, metric: str, relation: str, margin: float, sign: int, times: float, others: int
 ) -> dict[str, Any]:
     pairs, cells = _pairs(above, below, records, metric)
+    pairs = [(key, first, times * second) for key, first, second in pairs]
     differences = [first - second for _, first, second in pairs]
-    images = _images_evidence([key for key, *_ in pairs], above, below, records, metric) if not cells else {}
-    names = _words(above, below), _words(below, above)
+    images = _images_evidence([key for key, *_ in pairs], above, below, records, metric) if not cells and times == 1 else {}
+    names = _words(above, below), f"{times:g} × {_words(below, above)}" if times != 1 else _words(below, above)
     cautions: list[str] = []
     if not pairs:
         interval, wide = None, None
@@ -399,6 +445,7 @@ def _compare(
     return {
         "above": {"run": above.run, "where": dict(above.where)},
         "below": {"run": below.run, "where": dict(below.where)},
+        "times": times,
         "verdict": verdict,
         "sentence": _order_sentence(names, interval, metric, how, why),
         "measured": "" if interval is None else _difference_words(interval, metric),
@@ -539,7 +586,8 @@ def _stated(claim: Shape, records: _Records) -> _Found:
     metric, write = claim.metric, _writer(claim.metric)
     results, told = records.of(claim.of), records.told(claim.of, claim.metric)
     limits = sorted(claim.claimed)
-    low, high = (-math.inf, limits[0]) if claim.relation == "less" else (limits[0], math.inf) if claim.relation == "greater" else limits
+    whole = _is_whole(metric)
+    low, high, belong = *_reach(claim.relation, limits, metric), whole or claim.relation == "between"
     stated = f"{claim.relation} {' and '.join(map(write, limits))}".replace("less", "less than").replace("greater", "greater than")
     evidence: dict[str, Any] = {"relation": claim.relation, "claimed": list(claim.claimed)}
     if metric in NEVER and (never := sum(bool(result.history) for result in results) - len(told)):
@@ -557,16 +605,18 @@ def _stated(claim: Shape, records: _Records) -> _Found:
         cautions = ("the spread over seeds is that of the study's other runs",)
     else:
         interval = None
+    held = sum(_inside(value, low, high, belong) for value in values)
+    half = 0.5 if whole else 0.0  # a mean between 2.5 and 4.5 is one of 3 or 4
     if interval is None:
         verdict = "undecided"
-    elif metric_of(metric).unit == "images" and claim.relation == "greater" and low == 0:
-        # Whether it happens at all: a number of images is never below 0, whatever an interval says.
-        verdict = "supported" if min(values) > 0 else "undecided" if max(values) > 0 else "not supported"
+    elif all(_inside(end, low - half, high + half, belong) for end in (interval.low, interval.high)):
+        verdict = "supported"
+    elif whole and held == len(values) and len({result.seed for result, _ in told}) >= SEEDS_ENOUGH:
+        verdict = "supported"
+        evidence["rule"] = "whole numbers: as stated in every seed"
     else:
-        inside = _inside(interval.low, low, high, claim.relation) and _inside(interval.high, low, high, claim.relation)
-        verdict = "supported" if inside else "not supported" if interval.high < low or interval.low > high else "undecided"
+        verdict = "not supported" if interval.high < low or interval.low > high else "undecided"
     where = "" if interval is None or interval.low == interval.high else f" (95 % interval {write(interval.low)} to {write(interval.high)})"
-    held = sum(_inside(value, low, high, claim.relation) for value in values)
     sentence = (
         f"{_seeds(len(values))} {write(mean)}{' on average' if len(values) > 1 else ''}{where}; "
         f"the claim is {stated}, which holds in {held} of {len(values)}."
@@ -575,9 +625,17 @@ def _stated(claim: Shape, records: _Records) -> _Found:
     return _Found(verdict, _mean_words(values, write), sentence, evidence, cautions)
 
 
-def _inside(value: float, low: float, high: float, relation: str) -> bool:
-    """Whether a value is as stated; the bounds belong to `between`, not to `less` and `greater`."""
-    return low <= value <= high if relation == "between" else low < value < high
+def _reach(relation: str, limits: Sequence[float], metric: str) -> tuple[float, float]:
+    """From where to where a claim reaches; of whole numbers, from the first that is as stated to the last."""
+    low, high = (-math.inf, limits[0]) if relation == "less" else (limits[0], math.inf) if relation == "greater" else limits
+    if not _is_whole(metric) or relation == "between":
+        return low, high
+    return (low, math.ceil(high) - 1) if relation == "less" else (math.floor(low) + 1, high)
+
+
+def _inside(value: float, low: float, high: float, belong: bool) -> bool:
+    """Whether a value is as stated; the bounds belong to `between` and to whole numbers, not to `less` and `greater`."""
+    return low <= value <= high if belong else low < value < high
 
 
 def _consistency(claim: Consistency) -> Verdict:
@@ -625,6 +683,11 @@ def _states(states: Sequence[str]) -> list[Finding]:
 
 
 # Images and words.
+
+
+def _is_whole(metric: str) -> bool:
+    """Whether the values of a metric are whole numbers by what they measure."""
+    return metric_of(metric).unit in ("epoch", "images") or metric == "epochs" or metric.startswith("confusion-rank:")
 
 
 def _is_accuracy(metric: str) -> bool:

@@ -1,4 +1,4 @@
-"""The crew: jobs in, events out. It hands jobs to workers, replaces those that die, and pickles nothing.
+"""The crew: jobs in, events out. It hands jobs to workers, tries again where one dies or fails, and pickles nothing.
 
 The processes: this one; a server (`fittingroom.workers.server`) that has torch and the data loaded; and a fork of the server for each
 job. They speak JSON lines over pipes. When this process ends, however it ends, the others do too; a job that was under way is
@@ -26,7 +26,10 @@ from fittingroom.recipe import Loaded
 __all__ = ["Crew", "Event", "Job"]
 
 RETRIES = 3
-"""How often a job whose worker died is given to another without having come further in between."""
+"""How often a job whose worker died, or that failed for a reason that may pass, is given to another without having come further."""
+
+MAY_PASS = 1
+"""The code of failures that another attempt may not meet: full disks, too many processes, defects; others name what a person must mend."""
 
 GRACE_SECONDS = 5.0
 """In which the server ends its workers and itself, when it is asked to; then it is killed."""
@@ -66,7 +69,7 @@ class Event:
     Attributes:
         job: the job.
         kind: `started`; `step` (values `epoch`, `part`: how much of it is done); `epoch` (`record`); `note` (`line`); `died`
-            (`reason`): its worker is gone and the job waits for another. One of these is the last: `done` (for a timing:
+            (`reason`): its worker is gone, or gave up, and the job waits for another. One of these is the last: `done` (for a timing:
             `seconds_per_image`, None for a classical model, `images`, those of a training pass, and `device`); `failed`
             (`reason`, whether it is `final`, so that it would fail again, and the `code` with which a command would exit); `stopped`, by
             `Crew.stop`.
@@ -80,7 +83,7 @@ class Event:
 
 @dataclass
 class _Begun:
-    """What the crew remembers of a job: the places it takes, how far it came, how often its worker died on the way there."""
+    """What the crew remembers of a job: the places it takes, how far it came, how often its workers died or failed on the way there."""
 
     job: Job
     places: list[int] = field(default_factory=list)
@@ -234,20 +237,24 @@ class Crew:
     def _ended(self, begun: _Begun, status: int) -> Iterator[Event]:
         del self._running[begun.job.key]
         self._free = sorted(self._free + begun.places)
-        if begun.last is not None:
-            yield Event(begun.job, begun.last.pop("kind"), begun.last)
+        last, begun.last = begun.last, None
+        if last is not None and (last["kind"] == "done" or last["final"] or last["code"] != MAY_PASS):
+            yield Event(begun.job, last.pop("kind"), last)
         elif begun.stopping:
             yield Event(begun.job, "stopped")
+        elif last is not None:
+            yield self._again(begun, f"it failed: {last['reason']}", last["reason"])
         else:
-            yield self._died(begun, _ending(status))
+            how = _ending(status)
+            yield self._again(begun, f"its worker died, {how}", f"its worker died {begun.deaths + 1} times, the last time {how}")
 
-    def _died(self, begun: _Begun, how: str) -> Event:
+    def _again(self, begun: _Begun, now: str, at_last: str) -> Event:
+        """Let a job wait for another worker, or give it up after too many."""
         begun.deaths += 1
         if begun.deaths > RETRIES:
-            reason = f"its worker died {begun.deaths} times, the last time {how}"
-            return Event(begun.job, "failed", {"reason": reason, "final": False, "code": 1})
+            return Event(begun.job, "failed", {"reason": at_last, "final": False, "code": MAY_PASS})
         self._waiting.appendleft(begun)
-        return Event(begun.job, "died", {"reason": f"its worker died, {how}; it goes on from its last checkpoint"})
+        return Event(begun.job, "died", {"reason": f"{now}; it goes on from its last checkpoint"})
 
     def _server_died(self) -> Iterator[Event]:
         assert self._server is not None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -101,3 +102,17 @@ def test_an_audit_fails_where_a_finding_does() -> None:
     assert Audit("", 0, [holds]).verdict == "holds"
     assert Audit("", 0, [holds, unknown]).verdict == "cannot tell"
     assert Audit("", 0, [unknown, fails]).verdict == "fails"
+
+
+REFUTED = FASHION["custom"].replace("6\t0.72\t0.74\t0.73", "6\t0.22\t0.74\t0.34")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", [*FASHION.values(), DIGITS, REFUTED], ids=[*FASHION, "digits", "refuted"])
+def test_a_table_of_ten_classes_is_audited_in_two_seconds(text: str) -> None:
+    table = table_of(text)
+    began = time.process_time()
+    audit = audit_table(table, "fashion-mnist", [parse_figure("0.90")])
+    assert time.process_time() - began < 2
+    figures = next(finding for finding in audit.findings if finding.check == "figures")
+    assert figures.verdict == ("fails" if text is REFUTED else "holds")

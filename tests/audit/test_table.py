@@ -138,6 +138,29 @@ def test_confusion_matrices(text: str) -> None:
     assert table.names in (("a", "b", "c"), ("0", "1", "2"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "      cat  dog\ncat    50    3\ndog     2   80",
+        "true\\predicted cat dog\ncat 50 3\ndog 2 80",
+        "|   | cat | dog |\n|---|---|---|\n| cat | 50 | 3 |\n| dog | 2 | 80 |",
+        "|   | cat? | dog? |\n|---|---|---|\n| cat | 50 | 3 |\n| dog | 2 | 80 |",
+        ",cat,dog\ncat,50,3\ndog,2,80",
+        "cat\tdog\n-------\ncat\t50\t3\ndog\t2\t80",
+    ],
+)
+def test_a_confusion_matrix_of_two_named_classes(text: str) -> None:
+    (table,) = read_tables(f"The matrix of the test:\n{text}\nIt is good.")
+    assert isinstance(table, MatrixTable)
+    assert (table.counts, table.names) == (((50, 3), (2, 80)), ("cat", "dog"))
+
+
+@pytest.mark.parametrize("text", ["It has layers: 32 64\nand units: 128 10", "cat or dog\nThe first scored 50 3\nthe second scored 2 80"])
+def test_two_lines_of_prose_are_no_matrix(text: str) -> None:
+    with pytest.raises(UsageError, match="no table found"):
+        read_tables(text)
+
+
 def test_prose_with_numbers_is_no_table() -> None:
     with pytest.raises(UsageError, match="no table found"):
         read_tables("Precision, recall and F1 were high.\nIn 2017 we had 3\nand later 8, 9\nof them 7, 8\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import sys
@@ -65,6 +66,8 @@ def test_a_run_from_plan_to_page(finished: tuple[Path, Done]) -> None:
     assert "7 runs: 0 done, 7 to do" in done.err
     assert sum(line.startswith("[") for line in done.err.splitlines()) == 7
     assert "[7/7]" in done.err
+    assert re.search(r"^about \d+ s with 2 workers, and 1 runs? of which nobody knows yet$", done.err, re.MULTILINE)
+    assert "\n      ! one seed\n" not in done.out, "both seeds are there"
     assert "plain-accuracy" in done.out
     records = folder / "runs" / "studies" / "small" / "records"
     assert len(list(records.glob("*.json"))) == 7
@@ -126,11 +129,24 @@ def test_a_smaller_budget_is_said_and_kept_apart(study: Path) -> None:
     assert done.code == 0, done.err
     assert "reduced (epochs 1 of 2)" in done.err
     again = fittingroom("study", "run", study, "--epochs", 1, "--seeds", 1, "--only", "plain")
-    assert again.err.splitlines()[-1] == "of reduced runs (epochs 1 of 2): no test of the report's own protocol"
-    assert done.json["reduced"] == ["epochs 1 of 2"]
+    assert again.err.splitlines()[-1] == "reduced (epochs 1 of 2, seeds 1 of 2): no test of the report's own protocol"
+    assert done.json["reduced"] == ["epochs 1 of 2", "seeds 1 of 2"]
+    page = Path("runs/studies/small/epochs-1/report.html").read_text(encoding="utf-8")
+    assert "Fewer seeds than the study asks for: seeds 1 of 2 in 2 variations." in page
     assert snapshot(Path("runs/studies/small/records")) == before
     (record,) = Path("runs/studies/small/epochs-1/records").glob("*.json")
     assert json.loads(record.read_text())["reduced"] == ["epochs 1 of 2"]
+
+
+def test_fewer_seeds_are_said(study: Path) -> None:
+    for path in Path("runs/studies/small/records").glob("*-seed1.json"):
+        path.unlink()
+    value = fittingroom("study", "verdicts", study, "--json").json
+    assert value["reduced"] == ["seeds 1 of 2"]
+    assert [claim["marks"] for claim in value["claims"]] == [["one seed", "1 of 2 runs missing"], ["one seed", "2 of 4 runs missing"]]
+    lines = fittingroom("study", "verdicts", study).out.splitlines()
+    number = next(index for index, line in enumerate(lines) if line.startswith("  plain-accuracy: "))
+    assert lines[number + 2] == "      ! one seed, 1 of 2 runs missing"
 
 
 def test_earlier_code(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:

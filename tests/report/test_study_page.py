@@ -21,8 +21,11 @@ from hypothesis import strategies as st
 
 from fittingroom.report import study_charts
 from fittingroom.report.study_charts import Bundle, Estimate, Point
+from fittingroom.report.study_evidence import evidence
 from fittingroom.report.study_page import StudyView, render, write_study_report
-from fittingroom.report.study_runs import gather
+from fittingroom.report.study_runs import gather, selection_labels
+from fittingroom.study.file import Selection, Shape, claimed_words
+from fittingroom.study.verdict import judge
 from tests.cli.running import fittingroom
 from tests.report.study_demo import DEMOS, FACTORS, factorial, of_study, shallow
 from tests.report.test_browser import CHROMIUM, CONTRASTS, PATIENCE, Visit
@@ -104,6 +107,25 @@ def test_every_claim_has_its_verdict_and_the_tape_counts_them(name: str) -> None
     lengths = [float(width) for width in inside(tape, r'class="verdict-length \w+" x="[\d.]+%" width="([\d.]+)%"')]
     assert sum(lengths) == pytest.approx(100, abs=0.01)
     assert sorted(lengths) == pytest.approx(sorted(100 * count / len(view.verdicts) for count in words.values()), abs=0.01)
+
+
+def test_of_many_rivals_those_are_shown_that_decide() -> None:
+    view = view_of("factorial")
+    best = {"activation": "relu", "pooling": "max", "optimiser": "adam", "dropout": 0.0, "augmentation": "with"}
+    one, other = Selection(run="factorial", where=best), Selection(run="factorial", each=True)
+    best_of_all = view.study.claims[0].model_copy(update={"above": one, "below": [other]})
+    half = Shape(
+        id="half", text="", source="", kind="shape", metric="seconds", relation="less", times=0.5, of=one, than=[Selection(run="factorial")]
+    )
+    study = view.study.model_copy(update={"claims": [best_of_all, half]})
+    many, halved = judge(study, view.results)
+    shown = evidence("many", study, many)
+    assert len(many.evidence["comparisons"]) == 71
+    assert len(shown.tables) == 12
+    name, words = shown.facts[-1]
+    assert (name, sum(map(int, re.findall(r"\d+", words)))) == ("against 59 more", 59)
+    assert evidence("half", study, halved).tables[0][1][2].startswith("0.5 × ")
+    assert claimed_words(best_of_all, *selection_labels(study, [one, other])).endswith(" above each of factorial")
 
 
 def test_the_headline_counts_what_held_of_what_was_decided() -> None:

@@ -416,6 +416,12 @@ REFUSED = {
         "claims.smoother.relation: input should be 'less', 'greater' or 'between'",
     ),
     "a shape with nothing to compare": ("claimed = [0.1]", "", "claims.smoother: a shape needs either runs to compare with"),
+    "nothing to multiply": ("claimed = [0.1]", "claimed = [0.1]\ntimes = 0.5", "claims.smoother.times: there is nothing to multiply"),
+    "each of what is claimed of": (
+        'above = { run = "several", where = { "model.activation" = "relu" } }',
+        'above = { run = "several", each = true }',
+        "claims.relu-is-better.above.each: only runs that others are compared with",
+    ),
     "a shape between one": ('relation = "less"', 'relation = "between"', "claims.smoother.claimed: `between` needs two numbers"),
     "one statement": (
         'states = ["two layers", "three layers"]',

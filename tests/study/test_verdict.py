@@ -182,8 +182,27 @@ def test_reduced_runs_are_marked_and_give_way_to_whole_ones(tmp_path: Path) -> N
 
 def test_missing_seeds_are_told(tmp_path: Path) -> None:
     written = claim("number", of={"run": "plain"}, metric="test.accuracy", claimed="0.90")
-    found = verdict_of(tmp_path, written, lambda study: runs_of(study, "plain", [0.9, 0.901], reduced=("seeds 2 of 3",)))
+    found = verdict_of(tmp_path, written, lambda study: runs_of(study, "plain", [0.9, 0.901]))
     assert found.cautions == ("plain: 1 of 3 planned runs are missing",)
+    assert found.marks == ("1 of 3 runs missing",)
+
+
+def test_what_was_run_too_little_is_marked_in_few_words(tmp_path: Path) -> None:
+    def marks(written: str, make: Any) -> tuple[str, ...]:
+        return verdict_of(tmp_path, written, make).marks
+
+    one = claim("number", of={"run": "alone"}, metric="test.accuracy", claimed="0.90")
+    assert marks(one, lambda s: [result_of(s, "alone", 0, 0.9)]) == ("one seed",)
+    assert marks(one, lambda s: [result_of(s, "alone", 0, 0.9, reduced=("epochs 2 of 50",))]) == ("one seed", "epochs 2 of 50")
+    both = order(below=[{"run": "alone"}])
+    assert marks(both, lambda s: [result_of(s, "alone", 0, 0.9), *runs_of(s, "better", [0.9, 0.91, 0.92])]) == ("one seed in part",)
+    by_choice = claim("number", of={"run": "short"}, metric="test.accuracy", claimed="0.90")
+    study = study_of(tmp_path, f'{by_choice}\n[runs.short]\nset = {{ "train.epochs" = 6 }}\nshort = "6 of 50 epochs"')
+    (found,) = judge(study, runs_of(study, "short", [0.9, 0.9, 0.9]))
+    assert found.marks == ("6 of 50 epochs",)
+    assert found.cautions == ("short: made shorter than the report's protocol by this study's choice (6 of 50 epochs)",)
+    count = claim("count", of={"run": "plain"}, metric="parameters", claimed="121,930")
+    assert marks(count, lambda s: [result_of(s, "plain", 0, 0.9)]) == (), "an architecture is counted once"
 
 
 def test_what_it_hangs_on(tmp_path: Path) -> None:
@@ -239,6 +258,77 @@ def test_orders(tmp_path: Path, better: list[float], relation: str, expected: st
     assert found.verdict == expected, found.sentence
     if "no practical difference" in found.sentence:
         assert better == [0.8801, 0.8902, 0.9001]
+
+
+@pytest.mark.parametrize(
+    ("metric", "margin", "better", "expected"),
+    [
+        ("test.accuracy", {}, [0.8801, 0.8899, 0.9001], "supported"),  # a draw
+        ("validation.accuracy@last", {}, [0.8801, 0.8899, 0.9001], "supported"),
+        ("test.accuracy", {"margin": 0.0}, [0.8801, 0.8899, 0.9001], "undecided"),
+        ("test.accuracy", {}, [0.8761, 0.8859, 0.8960], "not supported"),  # 0.4 points behind
+        ("test.accuracy", {"margin": 0.01}, [0.8761, 0.8859, 0.8960], "supported"),
+    ],
+)
+def test_a_draw_of_accuracies_makes_no_practical_difference(
+    tmp_path: Path, metric: str, margin: dict[str, float], better: list[float], expected: str
+) -> None:
+    found = verdict_of(
+        tmp_path,
+        order(relation="at least", metric=metric, **margin),
+        lambda s: runs_of(s, "plain", [0.88, 0.89, 0.90]) + runs_of(s, "better", better),
+    )
+    assert found.verdict == expected, found.sentence
+    assert found.evidence["margin"] == margin.get("margin", 0.003)
+
+
+def test_a_draw_of_anything_else_is_exact_where_nothing_is_stated(tmp_path: Path) -> None:
+    written = order(relation="at least", metric="max_loss_after:1")
+    found = verdict_of(
+        tmp_path, written, lambda s: [result for run in ("plain", "better") for result in runs_of(s, run, [0.9] * 3, curve=[0.8, 0.9])]
+    )
+    assert (found.evidence["margin"], found.verdict) == (0.0, "supported")
+
+
+def test_each_cell_of_a_group_can_stand_for_itself(tmp_path: Path) -> None:
+    """The best of eighteen must beat seventeen, one of which comes close; on average they are far behind."""
+    best = {"model.activation": "relu", "model.pooling": "max", "train.batch_size": 32}
+    close = {**best, "model.pooling": "average"}
+
+    def made(ahead: float) -> Any:
+        def accuracy(cell: dict[str, Any]) -> float:
+            return 0.90 if cell == best else 0.90 - ahead if cell == close else 0.80
+
+        return lambda s: [
+            *(result_of(s, "grid", 0, accuracy(dict(cell)), dict(cell)) for cell in cells(s, "grid")),
+            *runs_of(s, "alike", [0.880, 0.8805, 0.881]),
+        ]
+
+    written = order(above={"run": "grid", "where": best}, below=[{"run": "grid", "each": True}])
+    found = verdict_of(tmp_path, written, made(0.02))
+    assert found.verdict == "supported", found.sentence
+    assert found.sentence.startswith("It holds against 17 of 17. The closest: model.pooling = max against model.pooling = average: +2.00")
+    assert found.evidence["comparisons"][0]["below"]["where"] == close, "the one that decides comes first"
+    assert found.marks == ("one seed",)
+    assert len(found.evidence["runs"]) == 18
+    beaten = verdict_of(tmp_path, written, made(-0.02))
+    assert beaten.verdict == "not supported"
+    assert beaten.sentence.startswith("It holds against 16 of 17. model.pooling = max against model.pooling = average: −2.00")
+    averaged = verdict_of(tmp_path, order(above={"run": "grid", "where": best}, below=[{"run": "grid"}]), made(-0.02))
+    assert averaged.verdict == "supported", "by the mean of all cells"
+
+
+def test_times_of_another_group(tmp_path: Path) -> None:
+    """5 seconds against 8 and against half of 8; the second is three more than that."""
+
+    def made(study: Study) -> list[Result]:
+        return runs_of(study, "better", [0.9] * 3, curve=[0.9] * 5) + runs_of(study, "plain", [0.9] * 3, curve=[0.9] * 8)
+
+    written = claim("shape", of={"run": "better"}, metric="seconds", than=[{"run": "plain"}], relation="less")
+    assert verdict_of(tmp_path, written, made).verdict == "supported"
+    found = verdict_of(tmp_path, written + "times = 0.5\n", made)
+    assert (found.verdict, found.measured) == ("not supported", "+1 s")
+    assert "better against 0.5 × plain: +1 s in seconds of training" in found.sentence
 
 
 def test_each_of_several_must_lie_below(tmp_path: Path) -> None:
@@ -371,7 +461,49 @@ def test_whole_epochs_that_coincide_are_not_exact(tmp_path: Path) -> None:
     assert verdict_of(tmp_path, written, made(1)).verdict == "undecided"
     assert verdict_of(tmp_path, written, made(3)).verdict == "supported"
     stated = claim("shape", of={"run": "better"}, metric="best_epoch", relation="less", claimed=[5])
-    assert verdict_of(tmp_path, stated, made(1)).verdict == "undecided"
+    assert verdict_of(tmp_path, stated, made(1)).verdict == "supported", "before epoch 5 in each of three seeds"
+
+
+EPOCHS = 12
+
+
+@pytest.mark.parametrize(
+    ("best", "relation", "claimed", "expected"),
+    [
+        ((3, 4, 4), "between", [3, 4], "supported"),  # the interval of their mean is 2.2 to 5.1
+        ((3, 3, 3), "between", [3, 4], "supported"),
+        ((3, 4), "between", [3, 4], "undecided"),  # two seeds
+        ((4, 4, 5), "between", [3, 4], "undecided"),
+        ((6, 7, 7), "between", [3, 4], "not supported"),
+        ((5, 5, 6), "between", [3, 4], "undecided"),  # none as stated, but the mean may be
+        ((9, 9, 9), "less", [10], "supported"),
+        ((9, 9, 10), "less", [10], "undecided"),
+        ((12, 12, 12), "less", [10], "not supported"),
+        ((2, 3, 2), "greater", [1], "supported"),
+        ((1, 1, 2), "greater", [1], "undecided"),
+    ],
+)
+def test_whole_numbers_are_as_stated_in_every_seed(
+    tmp_path: Path, best: tuple[int, ...], relation: str, claimed: list[int], expected: str
+) -> None:
+    written = claim("shape", of={"run": "plain"}, metric="best_epoch", relation=relation, claimed=claimed)
+    curves = [[0.8 + 0.01 * (epoch == one) for epoch in range(1, EPOCHS + 1)] for one in best]
+    found = verdict_of(
+        tmp_path, written, lambda s: [result_of(s, "plain", seed, 0.9, curve=curve) for seed, curve in enumerate(curves)]
+    )
+    assert found.verdict == expected, found.sentence
+
+
+@pytest.mark.parametrize(("counts", "expected"), [((1, 0, 3), "undecided"), ((1, 2, 9), "supported"), ((0, 0, 0), "not supported")])
+def test_whether_a_confusion_happens_at_all(tmp_path: Path, counts: tuple[int, ...], expected: str) -> None:
+    written = claim("shape", of={"run": "plain"}, metric="confusion:Sandal>Dress", relation="greater", claimed=[0])
+    names = ["Sandal", "Dress"]
+
+    def made(study: Study) -> list[Result]:
+        tests = [{"classes": names, "confusion": [[9, count], [0, 9]], "per_class": []} for count in counts]
+        return [result_of(study, "plain", seed, 0.9, evaluation={"test": test}) for seed, test in enumerate(tests)]
+
+    assert verdict_of(tmp_path, written, made).verdict == expected
 
 
 def test_no_practical_difference_from_many_needs_more(tmp_path: Path) -> None:
