@@ -43,7 +43,7 @@ def pruner(space: Space, epochs: int) -> BasePruner:
     made: dict[str, Callable[[], BasePruner]] = {
         "none": NopPruner,
         "best-so-far": partial(BestSoFar, settings.warmup),
-        "median": partial(MedianPruner, n_warmup_steps=settings.warmup),
+        "median": partial(MedianPruner, n_warmup_steps=settings.warmup + 1),  # the first step that may be pruned
         "successive-halving": partial(SuccessiveHalvingPruner, min_resource=1, reduction_factor=3),
         "hyperband": partial(HyperbandPruner, min_resource=1, max_resource=epochs, reduction_factor=3),
     }

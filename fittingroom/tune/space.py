@@ -140,15 +140,22 @@ class Pruner(Table):
 
     name: Literal["none", "best-so-far", "median", "successive-halving", "hyperband"] = "none"
     """`best-so-far`, the rule of report custom-cnn: a trial is dropped once its best epoch is behind what the best finished trial
-    had reached by then. The others are Optuna's: worse than the median of the trials before it (`median`), not among the best third
-    at 1, 3, 9 … epochs (`successive-halving`, Li et al., 2018; `hyperband`, Li et al., 2018, several of these side by side)."""
+    had reached by then. The others are Optuna's: its best epoch is worse than the median of the finished trials at this epoch, once
+    five are finished (`median`); not among the best third at 1, 3, 9 … epochs (`successive-halving`, Li et al., 2018; `hyperband`,
+    Li et al., 2018, several of these side by side)."""
     warmup: int = Field(0, ge=0)
-    """Epochs in which no trial is dropped; for `best-so-far` and `median`."""
+    """Epochs after which no trial is dropped yet; for `best-so-far` and `median`."""
 
     @model_validator(mode="before")
     @classmethod
     def _from_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _has_a_warmup(self) -> Self:
+        if self.warmup and self.name not in ("best-so-far", "median"):
+            raise ValueError(f"{self.name} knows no warmup; best-so-far and median do")
+        return self
 
 
 class Objective(Table):

@@ -117,6 +117,7 @@ def test_the_score_of_a_history() -> None:
 MISTAKES = [
     ({"pruners": "none"}, ["unknown key", "'pruner'"]),
     ({"pruner": {"name": "median", "warmups": 1}}, ["pruner: warmups", "did you mean 'warmup'"]),
+    ({"pruner": {"name": "hyperband", "warmup": 1}}, ["pruner: hyperband knows no warmup", "best-so-far and median"]),
     ({"pruner": "medain"}, ["pruner: name", "did you mean 'median'"]),
     ({"sampler": "bayes"}, ["sampler", "bayes"]),
     ({"space": {}}, ["space: is empty"]),
