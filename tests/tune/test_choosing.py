@@ -15,8 +15,9 @@ from optuna.trial import TrialState, create_trial
 from fittingroom.recipe import Loaded
 from fittingroom.tune import space as spaces
 from fittingroom.tune.choosing import BestSoFar, pruner
-from fittingroom.tune.search import Report, Search, work
+from fittingroom.tune.search import Report, work
 from fittingroom.tune.space import Space
+from tests.tune.searching import in_memory
 
 BEST = {"optim.lr": 0.01, "train.batch_size": 48, "optim.name": "sgd", "optim.momentum": 0.5}
 
@@ -43,13 +44,6 @@ def mixed(sampler: str, trials: int, seed: int = 0) -> Space:
         },
     }
     return spaces.load(values)
-
-
-def in_memory(folder: Path, space: Space, storage: InMemoryStorage) -> Search:
-    """A search without a file, which takes no time."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    optuna.create_study(study_name=folder.name, storage=storage, direction="minimize", load_if_exists=True)
-    return Search(folder, space, storage, "here")
 
 
 def searched(folder: Path, space: Space, storage: InMemoryStorage | None = None) -> list[tuple[dict[str, Any], float | None]]:
