@@ -6,11 +6,12 @@ import json
 import re
 import signal
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.cli.running import fittingroom
+from tests.cli.running import command, fittingroom
 from tests.processes import Child, until
 
 SPACE = """
@@ -63,7 +64,8 @@ def test_from_a_file_to_a_winner_and_again(space: Path) -> None:
     assert told["best"]["value"] == best
     winner = next(finalist for finalist in told["finalists"] if finalist["number"] == told["winner"])
     assert winner["scores"].keys() == {"1", "2"}, "fresh seeds, and not the search's"
-    assert told["optimism"]["value"] == pytest.approx(best - winner["mean"])
+    assert told["optimism"]["value"] == pytest.approx(best - winner["mean"]), "the only finalist is the best trial"
+    assert told["lead"] == 0
     assert json.loads(Path("runs/tune/mine/result.json").read_text())["winner"] == told["winner"]
     assert fittingroom("runs", "list", "--runs-dir", "runs/tune/mine/trials").out.count("finished") == 3
 
@@ -92,6 +94,26 @@ def test_workers_find_the_same(space: Path) -> None:
         ]
     assert done.json["winner"] == alone["winner"]
     assert done.err.count("complete") == 3
+
+
+@pytest.mark.slow
+def test_the_controller_is_killed_and_its_workers_go_on(space: Path) -> None:
+    """The same command, given at once, finds its search in the hands of orphans; in the end every trial is there, once."""
+    longer = ("--workers", 2, "--set", "train.epochs=300", "-q")
+    with subprocess.Popen(command("tune", space, *longer)) as controller:
+        until(lambda: len(list(Path("runs/tune/mine/trials").glob("*/metrics.jsonl"))) == 2)
+        orphans = [int(pid) for pid in Path(f"/proc/{controller.pid}/task/{controller.pid}/children").read_text().split()]
+        controller.kill()
+    assert len(orphans) == 2
+    assert all(Path(f"/proc/{pid}").exists() for pid in orphans), "only the controller was killed"
+    done = fittingroom("tune", space, *longer, "--json")
+    assert done.code == 0, done.err
+    assert [(trial["number"], trial["state"]) for trial in done.json["trials"]] == [(number, "complete") for number in range(3)]
+    assert [trial["params"]["optim.lr"] for trial in done.json["trials"]] == [0.03, 1e-6, 0.01]
+    for trial in done.json["trials"]:
+        lines = (Path(trial["run"]) / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 301))
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans))
 
 
 def test_changes_to_the_recipe_and_to_the_budget(space: Path) -> None:
@@ -130,6 +152,8 @@ def test_mistakes(space: Path, made_set: Path) -> None:
     fittingroom("tune", space, "--name", "../up").refused(2, "cannot name a search")
     fittingroom("tune", space, "--set", "optim.lrr=1").refused(2, "mine.toml", "lrr", "did you mean 'lr'")
     fittingroom("tune", space, "--storage", "postgresql://127.0.0.1:1/x").refused(1, "127.0.0.1", "cannot be used")
+    fittingroom("tune", space, "--storage", "sqlite://").refused(2, "kept in memory", "sqlite:///search.db")
+    fittingroom("tune", space, "--take-over", "7").refused(2, "mine has no trial 7")
     fittingroom("tune", space, "--storage", "search.db").refused(2, "is not a URL")
     Path("reversed.toml").write_text(SPACE % made_set + "optim.momentum = { low = 0.9, high = 0.1 }\n")
     fittingroom("tune", "reversed.toml").refused(2, "reversed.toml", "space: optim.momentum", "low must be below high")
