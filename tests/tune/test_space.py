@@ -70,7 +70,8 @@ def test_the_example_of_the_documentation(tmp_path: Path) -> None:
     page = Path(fittingroom.__file__).parent.parent / "docs" / "tuning.md"
     if not page.is_file():
         pytest.skip("the documentation is not installed with the package")
-    (tmp_path / "example.toml").write_text(page.read_text(encoding="utf-8").split("```text\n")[1].split("```")[0])
+    blocks = page.read_text(encoding="utf-8").split("```text\n")
+    (tmp_path / "example.toml").write_text(next(block for block in blocks if "optim.momentum" in block).split("```")[0])
     space = spaces.load(tmp_path / "example.toml")
     assert space.budget.minutes == 30
     assert space.active("optim.momentum", {"optim.name": "sgd"})
