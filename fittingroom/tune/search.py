@@ -122,8 +122,13 @@ class Search:
     @property
     def trials(self) -> list[FrozenTrial]:
         """The trials, by number; without those that another machine asked for at the same moment and that were too many: they wait."""
+        return [trial for trial in self.known if trial.state != TrialState.WAITING]
+
+    @property
+    def known(self) -> list[FrozenTrial]:
+        """All trials in the storage, by number."""
         with storage_errors():
-            return [trial for trial in self.study().get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
+            return self.study().get_trials(deepcopy=False)
 
     @property
     def spent(self) -> float:
@@ -401,8 +406,8 @@ def _claimed(search: Search, trial: FrozenTrial) -> tuple[FrozenTrial, ExitStack
 
 def _take(search: Search) -> tuple[FrozenTrial, ExitStack, bool] | None:
     """Take a trial that a dead process left behind, or else a new one, and say which; None where there is neither. To be called alone."""
-    trials = search.trials
-    for trial in _unfinished(search, trials):
+    known = search.known
+    for trial in _unfinished(search, known):
         claimed = _claimed(search, trial)
         if claimed is None:
             continue
@@ -412,14 +417,17 @@ def _take(search: Search) -> tuple[FrozenTrial, ExitStack, bool] | None:
                 search.storage.set_trial_user_attr(now._trial_id, RESTING, False)
             return now, held, True
         held.close()
-    limit = search.space.trials
-    asked = None if limit is not None and len(trials) >= limit else _ask(search, len(trials), limit)
+    asked = _ask(search, known)
     return None if asked is None else (*asked, False)
 
 
-def _ask(search: Search, number: int, limit: int | None) -> tuple[FrozenTrial, ExitStack] | None:
-    """Take a trial that was once too many, or add one, which should be number ``number``, to the storage and take it."""
-    trial = _waiting(search, limit) or _added(search, number)
+def _ask(search: Search, known: Sequence[FrozenTrial]) -> tuple[FrozenTrial, ExitStack] | None:
+    """Take a trial that was once too many, or add one to the storage and take it; None where there are enough."""
+    limit = search.space.trials
+    waiting = [trial for trial in known if trial.state == TrialState.WAITING]
+    if limit is not None and len(known) - len(waiting) >= limit:
+        return None
+    trial = _awoken(search, waiting) or _added(search, len(known))
     if limit is not None and trial.number >= limit:  # another machine was quicker
         search.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)  # nobody's, until there are to be more
         return None
@@ -429,9 +437,10 @@ def _ask(search: Search, number: int, limit: int | None) -> tuple[FrozenTrial, E
     return trial, held
 
 
-def _waiting(search: Search, limit: int | None) -> FrozenTrial | None:
-    """Take a trial that waits, before another machine does, and make it one of this folder; None where there is none below ``limit``."""
-    for trial in search.study().get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+def _awoken(search: Search, waiting: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """Take one of the trials that wait, before another machine does, and make it one of this folder; None where there is none to take."""
+    limit = search.space.trials
+    for trial in waiting:
         if limit is not None and trial.number >= limit:
             continue
         with suppress(optuna.exceptions.UpdateFinishedTrialError):  # so quick another machine can be
@@ -443,7 +452,7 @@ def _waiting(search: Search, limit: int | None) -> FrozenTrial | None:
 
 
 def _added(search: Search, number: int) -> FrozenTrial:
-    """Add a trial to the storage; it has another number where another machine asked at the same moment.
+    """Add a trial to the storage, which should be number ``number``: it is another where another machine asked at the same moment.
 
     It is written with its place in one transaction, which `Study.ask` cannot: a process that dies here leaves a whole trial or none.
     """
