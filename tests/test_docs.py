@@ -1,8 +1,8 @@
 """The documentation is true: commands run as written, links lead somewhere, options exist, what is generated is up to date.
 
 Commands run one after another in one folder, with a small made-up set in Fashion-MNIST's place. What a block shows must come out, in
-that order, but for figures, paths and the names of runs. ``<!-- test: skip (why) -->`` before a block leaves it out, and
-``<!-- test: run (why) -->`` runs it without looking at what it prints.
+that order, but for figures, paths and the names of runs. ``<!-- test: skip (why) -->`` before a block leaves it out,
+``<!-- test: run (why) -->`` runs it without looking at what it prints, and ``<!-- test: file (name) -->`` is there as that file.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ from tests.data.made import write_idx
 
 ROOT = Path(fittingroom.__file__).parent.parent
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if page.is_file()]
-BLOCK = re.compile(r"(?:<!-- test: (?P<mode>\w+)[^\n]*-->\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"(?:<!-- test: (?P<mode>\w+)(?: \((?P<why>[^\n]*)\))? -->\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
+)
 
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the documentation is not installed with the package")
 every_page = pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
@@ -86,6 +88,9 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @every_page
 def test_commands_run_as_written(page: Path, workshop: Path) -> None:
+    for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
+        if block["mode"] == "file":
+            (workshop / block["why"]).write_text(block["text"])
     for command in commands(page):
         name, *arguments = shlex.split(command.line)
         assert name == "fittingroom", command.line
@@ -107,7 +112,7 @@ def loosely(line: str) -> str:
     line = re.sub(r"\d{8}-\d{6}-([a-z0-9-]+)-[0-9a-f]{4}\b", r"run-\1", line)
     line = re.sub(r"(?<!\S)/\S+", "/path", line)
     line = re.sub(r"[0-9a-f]{16}…", "checksum", line)
-    return " ".join(re.sub(r"\d[\d,.]*", "0", line).split())
+    return " ".join(re.sub(r"(?<![\w-])-?\d[\d,.]*|\d[\d,.]*", "0", line).split())
 
 
 @every_page

@@ -7,8 +7,10 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
+from scipy import stats
 
 from benchmarks import pages, runner, scale, searches
+from fittingroom.runs import Run
 
 ROOT = Path(__file__).parent.parent
 SCALE = ROOT / "records" / "scale.json"
@@ -47,4 +49,41 @@ def test_a_recorded_search_is_whole(path: Path) -> None:
     assert search["best"]["value"] == max(trial["value"] for trial in complete)
     winner = max(search["finalists"], key=lambda one: fmean(one["scores"].values()))
     assert search["winner"] == winner["number"]
-    assert search["optimism"]["value"] == pytest.approx(search["best"]["value"] - fmean(winner["scores"].values()))
+    best = next(one for one in search["finalists"] if one["number"] == search["best"]["number"])
+    value, low, high = searches.luck(search)
+    assert value == pytest.approx(search["best"]["value"] - fmean(best["scores"].values()))
+    half = stats.t.interval(0.95, len(best["scores"]) - 1, scale=stats.sem(list(best["scores"].values())))[1]
+    assert (low, high) == pytest.approx((value - half, value + half))
+    assert searches.luck({**search, "winner": -1}) == (value, low, high), "whoever wins"
+
+
+def test_a_comparison_says_which_seeds_picked_the_winner() -> None:
+    pair = {"seeds": [1000, 1001], "sentence": "mlp (b) is better than mlp (a)."}
+    comparison = {"standings": [{"recipe": "mlp (a)"}, {"recipe": "mlp (b)"}], "pairs": [pair]}
+    said = searches._compared("custom-cnn-half-hour", {"finalists": [{"scores": {"101": 0.9, "102": 0.8}}]}, comparison)
+    assert said.startswith("On seeds 1000 to 1001, which neither the search nor its finalists had: the winner is better")
+    said = searches._compared("custom-cnn-half-hour", {"finalists": [{"scores": {"1000": 0.9, "1001": 0.8}}]}, comparison)
+    assert "2 of which had picked it" in said
+
+
+@pytest.mark.slow
+def test_a_comparison_is_made_anew(made_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It trains what is not there, goes on with what is, and replaces nothing else in the record."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"ROOT": tmp_path, "RECORDS": tmp_path, "SEARCHES": {"mine.toml": "base.toml"}, "SEEDS": range(1000, 1002)}.items():
+        monkeypatch.setattr(searches, name, value)
+    Path("base.toml").write_text(f'model = {{ name = "mlp", hidden = [8] }}\ndata.name = "{made_set}"\ntrain.epochs = 1\n')
+    Path("mine.toml").write_text('base = "base.toml"\nsampler = "grid"\n[space]\noptim.lr = [0.01, 0.03]\n')
+    search = {"winner": 1, "trials": [{"number": number, "params": {"optim.lr": rate}} for number, rate in enumerate((0.01, 0.03))]}
+    Path("mine.toml.json").write_text(json.dumps({"seconds": 1.5, "search": search, "comparison": "old"}))
+    written = []
+    for _ in range(2):
+        searches.compare(["mine.toml"], 1)
+        record = json.loads(Path("mine.toml.json").read_text())
+        assert {**record, "comparison": "old"} == {"seconds": 1.5, "search": search, "comparison": "old"}
+        assert record["comparison"]["pairs"][0]["seeds"] == [1000, 1001]
+        assert [one["runs"][0] for one in record["comparison"]["standings"]] == ["base-1000", "winner-1000"]
+        written.append({path: path.stat().st_mtime_ns for path in Path("runs/compared/mine.toml").glob("*/weights.safetensors")})
+    assert len(written[0]) == 4
+    assert written[0] == written[1], "nothing was trained again"
+    assert Run(Path("runs/compared/mine.toml/winner-1001")).recipe.optim.lr == 0.03

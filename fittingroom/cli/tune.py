@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
@@ -44,6 +43,11 @@ Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the base recipe: --set train.epochs=5.", show_default=False)
 ]
 
+TakeOver = Annotated[
+    list[int] | None,
+    typer.Option("--take-over", metavar="N", min=0, help="Train trial N here: the machine that began it is gone.", show_default=False),
+]
+
 Workers = Annotated[
     int | None,
     typer.Option("--workers", min=1, max=1024, help="Trials side by side; default: 1, on a cluster one a core.", show_default=False),
@@ -57,6 +61,7 @@ def tune(
     trials: Trials = None,
     minutes: Minutes = None,
     storage: Storage = None,
+    taken_over: TakeOver = None,
     changes: Changes = None,
     runs_dir: RunsDir = Path("runs"),
     data_dir: DataDir = None,
@@ -78,21 +83,24 @@ def tune(
     if find_spec("optuna") is None:
         raise ExtraMissing("Optuna is not installed; pip install 'fittingroom[tune]'")
     from fittingroom.report.tune_page import write_tune_report
+    from fittingroom.tune import together
     from fittingroom.tune.finalists import outcome
-    from fittingroom.tune.search import Search
+    from fittingroom.tune.search import Search, take_over
     from fittingroom.tune.worker import Order
 
     with ExitStack() as stack:
         crew = open_crew(engine, address, workers, data_dir, device) if engine != "local" else None
         if crew is not None:
             stack.enter_context(crew)
-        search = stack.enter_context(Search.at(folder, searched, storage))
-        places = crew.workers if crew else workers or 1
+        places = together.places(crew, threads or 1) if crew else workers or 1
+        search = stack.enter_context(Search.at(folder, searched, storage, places))
+        for number in taken_over or []:
+            take_over(search, number)
         order = Order(
             folder=folder,
             space=searched,
             url=storage,
-            deadline=_deadline(search, places),
+            deadline=search.deadline(),
             data_dir=data_dir,
             device=device,
             threads=threads or (1 if crew or places > 1 else None),
@@ -117,12 +125,6 @@ def _name(name: str) -> str:
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise UsageError(f"'{name}' cannot name a search; take letters, digits, '-', '_' and '.'")
     return name
-
-
-def _deadline(search: Search, workers: int) -> float | None:
-    """The time from which no trial is to be worked on; work before an interruption counts."""
-    minutes = search.space.budget.minutes
-    return None if minutes is None else time.time() + 60 * minutes - search.seconds / workers
 
 
 def _work(order: Order, search: Search, workers: int, crew: AnyCrew | None, notify: Callable[[str], None]) -> None:
@@ -197,18 +199,24 @@ def _show(found: Outcome, page: Path) -> None:
         print_line(found.left)
     else:
         print_line(f"winner: trial {found.winner.trial.number}, in {found.winner.trial.run}")
-        print_line(_luck(found))
+        for line in _luck(found):
+            print_line(line)
     print_line(str(page))
 
 
-def _luck(found: Outcome) -> str:
-    """Say how much of the best score was luck."""
-    assert found.optimism is not None
+def _luck(found: Outcome) -> list[str]:
+    """Say how much of the best score was luck, and how far the winner is above the trial that has it."""
+    assert found.best is not None
+    if found.optimism is None or found.lead is None:
+        return [f"luck in the best score: not known, trial {found.best.number} diverged on a fresh seed"]
     unit = 100 if found.space.objective.metric == "validation.accuracy" else 1
     points = " points" if unit == 100 else ""
     around = found.optimism_interval
     interval = f" (95 % interval {around[0] * unit:.2f} to {around[1] * unit:.2f})" if around else " (one seed: no interval)"
-    return f"luck in the best score: {found.optimism * unit:.2f}{points}{interval}"
+    lines = [f"luck in the best score: {found.optimism * unit:.2f}{points}{interval}"]
+    if found.winner is not found.favourite:
+        lines.append(f"the winner is {found.lead * unit:.2f}{points} better than trial {found.best.number}, which had it")
+    return lines
 
 
 def _nothing(found: Outcome) -> str:

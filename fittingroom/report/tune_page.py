@@ -15,6 +15,7 @@ from fittingroom.report.charts import element, nice_ticks
 from fittingroom.report.shell import render_page
 from fittingroom.report.study_charts import Estimate, dot_intervals
 from fittingroom.tune.finalists import Outcome, TrialRow
+from fittingroom.tune.space import stored
 
 __all__ = ["render", "write_tune_report"]
 
@@ -93,21 +94,32 @@ def _summary(found: Outcome) -> list[str]:
 
 def _luck(found: Outcome) -> list[str]:
     """Say what selection optimism is, and how much there was, to somebody who has not met the word."""
-    if found.optimism is None or found.winner is None or found.best is None:
+    if found.winner is None or found.best is None:
         return []
+    if found.optimism is None or found.favourite is None or found.lead is None:
+        return [
+            f"The best score of the search, {_score(found, found.best.value)}, is that of trial {found.best.number}, which diverged on a "
+            "fresh seed: how much of it was luck is not known."
+        ]
     write = (lambda value: text.points(value, 2)) if _accuracy(found) else "{:.4f}".format
     around = found.optimism_interval
     interval = f" (95 % interval {write(around[0])} to {write(around[1])})" if around else ""
     sure = around is not None and (around[0] > 0 or around[1] < 0)
     looks = "looks better by" if found.optimism > 0 else "looks no better, for its lead over that is"
-    return [
-        f"The best score of the search is {_score(found, found.best.value)}. Trained again on seeds that took no part in the picking, the "
-        f"winner reaches {_score(found, found.winner.mean)} on average: the best score {looks} {write(found.optimism)}{interval}.",
+    sentences = [
+        f"The best score of the search is {_score(found, found.best.value)}, of trial {found.best.number}. Trained again on seeds that "
+        f"took no part in picking it, this trial reaches {_score(found, found.favourite.mean)} on average: the best score {looks} "
+        f"{write(found.optimism)}{interval}.",
         "Whoever picks the best of many scores picks lucky ones too; this difference, the selection optimism, is how lucky. "
         + ("It is more than the seeds' own scatter." if sure else "It is within the seeds' own scatter, so it may be nothing at all.")
         + " All scores are of the same validation images, so what luck with those images adds is not in it; the test set, still sealed, "
         "would show that too.",
     ]
+    if len(found.finalists) == 1:
+        return sentences
+    picked = "The fresh seeds picked the winner among the finalists, so a little luck is left in its mean"
+    above = f", which is {write(found.lead)} better than that of trial {found.best.number}" if found.winner is not found.favourite else ""
+    return [*sentences, f"{picked}{above}."]
 
 
 def _over_time(found: Outcome) -> Markup:
@@ -139,7 +151,7 @@ def _against(found: Outcome, place: int, key: str) -> Markup:
         labels = [(scale(mark), f"{mark:g}") for mark in marks]
         return _scatter(f"parameter-{place}", found, known, lambda trial: scale(trial.params[key]), labels, spoken)
     positions = {repr(value): float(index) for index, value in enumerate(item.choices)}
-    labels = [(positions[repr(value)], text.value(value)[:14]) for value in item.choices]
+    labels = [(positions[repr(value)], text.value(stored(value))[:14]) for value in item.choices]
     return _scatter(f"parameter-{place}", found, known, lambda trial: positions[repr(trial.params[key])], labels, spoken)
 
 
@@ -249,4 +261,4 @@ def _rows(found: Outcome) -> list[dict[str, Any]]:
 
 
 def _values(params: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {text.value(value)}" for key, value in params.items())
+    return ", ".join(f"{key} {f'{value:.4g}' if isinstance(value, float) else text.value(stored(value))}" for key, value in params.items())

@@ -20,7 +20,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from fittingroom.seeds import derive
-from fittingroom.tune.space import Choice, Range, Space
+from fittingroom.tune.space import Choice, Range, Space, stored
 
 __all__ = ["BestSoFar", "CmaEs", "Grid", "pruner", "sampler", "suggest"]
 
@@ -43,7 +43,7 @@ def pruner(space: Space, epochs: int) -> BasePruner:
     made: dict[str, Callable[[], BasePruner]] = {
         "none": NopPruner,
         "best-so-far": partial(BestSoFar, settings.warmup),
-        "median": partial(MedianPruner, n_warmup_steps=settings.warmup),
+        "median": partial(MedianPruner, n_warmup_steps=settings.warmup + 1),  # the first step that may be pruned
         "successive-halving": partial(SuccessiveHalvingPruner, min_resource=1, reduction_factor=3),
         "hyperband": partial(HyperbandPruner, min_resource=1, max_resource=epochs, reduction_factor=3),
     }
@@ -58,7 +58,8 @@ def suggest(trial: Trial, space: Space) -> dict[str, Any]:
         if not space.active(key, params):
             continue
         if isinstance(item, Choice):
-            params[key] = trial.suggest_categorical(key, item.choices)
+            chosen = trial.suggest_categorical(key, [stored(value) for value in item.choices])
+            params |= space.values({key: chosen})
         elif item.whole:
             params[key] = trial.suggest_int(key, int(item.low), int(item.last), step=int(item.step or 1), log=item.log)
         else:
@@ -86,7 +87,7 @@ class Grid(_Independent):
 
     def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
         """Return the cell's value."""
-        return self._cell[param_name]
+        return stored(self._cell[param_name])
 
 
 class CmaEs(_Independent):

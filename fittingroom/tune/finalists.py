@@ -1,9 +1,9 @@
 """The finalists: the best trials of a search, trained again on fresh seeds, and what that says about the search's best score.
 
 The best of many scores is partly lucky, and a search picks the lucky ones. Fresh seeds take no part in picking the
-finalists: their mean is what a recipe is worth on these validation images, and how far it lies below the search's best score is the
-selection optimism (Cawley and Talbot, On over-fitting in model selection, 2010). The winner is the finalist of the highest mean, so a
-little luck is left in its mean: that of picking one of a few, over several seeds each.
+finalists: their mean is what a recipe is worth on these validation images, and how far the best trial's mean lies below its score is
+the selection optimism (Cawley and Talbot, On over-fitting in model selection, 2010). The winner is the finalist of the highest mean, so
+a little luck is left in its mean: that of picking one of a few, over several seeds each.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,7 +25,7 @@ from fittingroom.files import write_json
 from fittingroom.recipe import Loaded
 from fittingroom.runs import Run
 from fittingroom.train.loop import Diverged
-from fittingroom.tune.search import PAUSE_SECONDS, Search, carry_on, claim, seconds_of
+from fittingroom.tune.search import PAUSE_SECONDS, Search, carry_on, claim, rests
 from fittingroom.tune.space import Space
 
 __all__ = ["Finalist", "Outcome", "Training", "TrialRow", "outcome", "train_finalists", "trainings"]
@@ -105,19 +106,32 @@ class Outcome:
         return max(sound, key=lambda finalist: self.space.objective.sign * (finalist.mean or 0.0))
 
     @property
+    def favourite(self) -> Finalist | None:
+        """The best trial with its fresh trainings; None where it was not trained to the end on every seed."""
+        known = [finalist for finalist in self.finalists if self.best is not None and finalist.trial.number == self.best.number]
+        return None if self.left or not known or known[0].diverged else known[0]
+
+    @property
     def optimism(self) -> float | None:
-        """How much better the search's best score looks than the winner is on fresh seeds, in the metric's units."""
-        if self.winner is None or self.winner.mean is None or self.best is None or self.best.value is None:
+        """How much better the search's best score looks than the same trial is on fresh seeds, in the metric's units."""
+        if self.favourite is None or self.favourite.mean is None or self.favourite.trial.value is None:
             return None
-        return self.space.objective.sign * (self.best.value - self.winner.mean)
+        return self.space.objective.sign * (self.favourite.trial.value - self.favourite.mean)
 
     @property
     def optimism_interval(self) -> tuple[float, float] | None:
         """95 % of `optimism`, from the spread over fresh seeds; None for a single one."""
-        if self.optimism is None or self.winner is None or self.winner.interval is None:
+        if self.optimism is None or self.favourite is None or self.favourite.interval is None:
             return None
-        half = (self.winner.interval[1] - self.winner.interval[0]) / 2
+        half = (self.favourite.interval[1] - self.favourite.interval[0]) / 2
         return self.optimism - half, self.optimism + half
+
+    @property
+    def lead(self) -> float | None:
+        """How much better the winner is than the best trial, both on fresh seeds; 0 where they are one."""
+        if self.winner is None or self.winner.mean is None or self.favourite is None or self.favourite.mean is None:
+            return None
+        return self.space.objective.sign * (self.winner.mean - self.favourite.mean)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -140,6 +154,7 @@ class Outcome:
             ],
             "winner": None if winner is None else winner.trial.number,
             "optimism": None if self.optimism is None else {"value": self.optimism, "interval": self.optimism_interval},
+            "lead": self.lead,
         }
 
 
@@ -184,11 +199,11 @@ class Training:
 
 
 def trainings(search: Search) -> list[Training]:
-    """Return the trainings of the finalists; none while a trial is unfinished on another machine: who is a finalist is not known yet."""
-    if _waits_for_others(search):
+    """Return the trainings of the finalists; none while another machine has a trial in hand: who is a finalist is not known yet."""
+    if _elsewhere(search):
         return []
     return [
-        Training(trial.number, seed, search.space.recipe(trial.params, seed), _folder(search, trial.number, seed))
+        Training(trial.number, seed, search.space.recipe(search.space.values(trial.params), seed), _folder(search, trial.number, seed))
         for trial in _best(search)
         for seed in _seeds(search)
     ]
@@ -226,7 +241,7 @@ def _trained(search: Search, one: Training, setting: Setting) -> str:
 def outcome(search: Search) -> Outcome:
     """Return what came of a search so far, and write it to ``result.json``."""
     trials = [_trial_row(search, trial) for trial in search.trials]
-    best = [] if _waits_for_others(search) else _best(search)
+    best = [] if _elsewhere(search) else _best(search)
     finalists = [_finalist(search, _trial_row(search, trial)) for trial in best]
     found = Outcome(search.folder.name, search.space, trials, finalists, _left(search, finalists))
     write_json(search.folder / "result.json", found.to_json())
@@ -234,25 +249,29 @@ def outcome(search: Search) -> Outcome:
 
 
 def _best(search: Search) -> list[FrozenTrial]:
-    """The best trials, best first; of equals, the first."""
+    """The best trials, best first; of equals, the first, and each recipe once, whatever its seed."""
     sign = search.space.objective.sign
     complete = [trial for trial in search.trials if trial.state == TrialState.COMPLETE]
-    return sorted(complete, key=lambda trial: (-sign * float(trial.values[0]), trial.number))[: search.space.finalists]
+    best: dict[str, FrozenTrial] = {}
+    for trial in sorted(complete, key=lambda trial: (-sign * float(trial.values[0]), trial.number)):
+        if len(best) == search.space.finalists:
+            break
+        best.setdefault(search.space.recipe(search.space.values(trial.params)).recipe.family, trial)
+    return list(best.values())
 
 
 def _seeds(search: Search) -> list[int]:
-    """The smallest seeds with which no trial was trained."""
-    used = {search.space.recipe({}).recipe.seed} | {int(trial.params["seed"]) for trial in search.trials if "seed" in trial.params}
-    fresh: list[int] = []
-    seed = 0
-    while len(fresh) < search.space.fresh_seeds:
-        fresh += [seed] if seed not in used else []
-        seed += 1
-    return fresh
+    """The next seeds after the recipe's with which no trial was trained."""
+    own = search.space.recipe({}).recipe.seed
+    used = {int(trial.params["seed"]) for trial in search.trials if "seed" in trial.params}
+    after = chain(range(own + 1, 2**63), range(own))
+    return list(islice((seed for seed in after if seed not in used), search.space.fresh_seeds))
 
 
-def _waits_for_others(search: Search) -> bool:
-    return any(trial.state == TrialState.RUNNING and trial.user_attrs.get("place") != search.place for trial in search.trials)
+def _elsewhere(search: Search) -> list[int]:
+    """The numbers of the trials that another machine has in hand, as far as can be known here."""
+    running = [trial for trial in search.trials if trial.state == TrialState.RUNNING and not rests(trial)]
+    return [trial.number for trial in running if trial.user_attrs.get("place") != search.place]
 
 
 def _folder(search: Search, number: int, seed: int) -> Path:
@@ -280,8 +299,12 @@ def _left(search: Search, finalists: Sequence[Finalist]) -> str:
     """Say why there is no winner, or nothing."""
     if search.space.finalists == 0:
         return "no finalists were asked for, so no winner is named"
-    if _waits_for_others(search):
-        return "trials are in hand on another machine; when they are told, the same command trains the finalists"
+    if elsewhere := _elsewhere(search):
+        numbers = ", ".join(map(str, elsewhere))
+        return (
+            f"another machine has trials in hand ({numbers}); when they are told, the same command trains the finalists; "
+            f"if it is gone for good, --take-over {elsewhere[0]} has trial {elsewhere[0]} trained here"
+        )
     if not finalists:
         return "no trial came to its end, so there is no winner"
     if any(len(finalist.scores) + len(finalist.diverged) < search.space.fresh_seeds for finalist in finalists):
@@ -295,4 +318,5 @@ def _trial_row(search: Search, trial: FrozenTrial) -> TrialRow:
     told = trial.user_attrs
     value = float(trial.values[0]) if trial.values else None
     run = str(search.folder / str(told["run"]))
-    return TrialRow(trial.number, trial.params, value, trial.state.name.lower(), run, seconds_of(trial), str(told.get("reason", "")))
+    params, seconds = search.space.values(trial.params), search.seconds_of(trial)
+    return TrialRow(trial.number, params, value, trial.state.name.lower(), run, seconds, str(told.get("reason", "")))

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fittingroom.runs import Run
 from fittingroom.tune.finalists import Training, trainings
-from fittingroom.tune.search import Search, seconds_of
+from fittingroom.tune.search import Search
 
 __all__ = ["Progress", "progress"]
 
@@ -59,24 +59,24 @@ def progress(search: Search, places: int, deadline: float | None) -> Progress:
     if (limit is not None and len(told) >= limit) or (deadline is not None and now >= deadline):
         pending = trainings(search)
         if not running or any(_begun(one) for one in pending):  # a trial that rests stands as running too
-            return _of_finalists(pending, best, _mean_complete(told), places)
+            return _of_finalists(pending, best, _mean_complete(search, told), places)
     epochs = search.space.recipe({}).recipe.train.epochs
     begun = sum(_epoch(trial) for trial in running) / epochs
-    left = _left(told, begun, limit, places, None if deadline is None else max(0.0, deadline - now))
+    left = _left([search.seconds_of(trial) for trial in told], begun, limit, places, None if deadline is None else max(0.0, deadline - now))
     share = 0.0 if limit is None else (len(told) + begun) / limit
     if deadline is not None and search.space.budget.minutes:
         share = max(share, 1 - (deadline - now) / (60 * search.space.budget.minutes))
     finals = search.space.finalists * search.space.fresh_seeds
     if left is not None and finals:
-        mean = _mean_complete(told)
+        mean = _mean_complete(search, told)
         left = None if mean is None else left + finals * mean / places
     in_hand = [(f"trial {trial.number}", _epoch(trial)) for trial in running]
     return Progress("trials", len(told), limit, best, in_hand, left, min(max(share, 0.0), 1.0))
 
 
-def _left(told: Sequence[FrozenTrial], begun: float, limit: int | None, places: int, time_left: float | None) -> float | None:
+def _left(told: Sequence[float], begun: float, limit: int | None, places: int, time_left: float | None) -> float | None:
     """Seconds until the last trial is told, by the mean of those told so far, and no longer than there is time."""
-    mean = fmean(map(seconds_of, told)) if told else None
+    mean = fmean(told) if told else None
     by_trials = None if limit is None or mean is None else max(0.0, limit - len(told) - begun) * mean / places
     return min((one for one in (by_trials, time_left) if one is not None), default=None)
 
@@ -92,8 +92,8 @@ def _begun(one: Training) -> bool:
     return (one.folder / "recipe.toml").exists()
 
 
-def _mean_complete(told: Sequence[FrozenTrial]) -> float | None:
-    seconds = [seconds_of(trial) for trial in told if trial.state == TrialState.COMPLETE]
+def _mean_complete(search: Search, told: Sequence[FrozenTrial]) -> float | None:
+    seconds = [search.seconds_of(trial) for trial in told if trial.state == TrialState.COMPLETE]
     return fmean(seconds) if seconds else None
 
 

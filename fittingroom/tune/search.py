@@ -2,7 +2,7 @@
 
 A trial is taken by holding the lock of its folder in ``claims/``, which the operating system lets go of when its holder dies. Until a
 trial has been told, it stands as running in the storage; one that nobody holds is taken up by the next who asks, and its run goes on
-from its checkpoint. No clock decides who is dead.
+from its checkpoint. No clock decides who is dead: on another machine, where no lock can be asked, a person does (`take_over`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -44,9 +44,10 @@ __all__ = [
     "check_run",
     "claim",
     "in_hand",
-    "seconds_of",
+    "rests",
     "storage_errors",
     "take",
+    "take_over",
     "training",
     "work",
 ]
@@ -57,7 +58,7 @@ Carry = Callable[[Loaded, Path, Report], float]
 """Carries a trial out: takes recipe, run folder and `Report`, returns the trial's value."""
 
 PRUNED = "pruned: "
-SUPERFLUOUS = "superfluous"
+RESTING = "resting"
 PAUSE_SECONDS = 0.1
 """Between two looks at a trial that another process has in hand."""
 
@@ -71,21 +72,24 @@ class Search:
         space: what is searched.
         storage: where the trials are kept.
         place: names this folder in a storage that several machines share.
+        places: how many trials are carried out side by side here.
     """
 
     folder: Path
     space: Space
     storage: BaseStorage
     place: str
+    places: int = 1
 
     @classmethod
-    def at(cls, folder: Path, space: Space, url: str | None = None) -> Search:
+    def at(cls, folder: Path, space: Space, url: str | None = None, places: int = 1) -> Search:
         """Begin a search, or go on with the one in ``folder``.
 
         Args:
             folder: its name is the search's name in the storage.
             space: must be the space that the search began with, but for budget and finalists.
             url: of the storage; None keeps it in the folder.
+            places: how many trials are carried out side by side here, by which their seconds count as minutes of the budget.
 
         Raises:
             UsageError: the search is one of another space.
@@ -103,7 +107,7 @@ class Search:
                 where = f"{folder}" if url is None else f"{folder.name} in {shown(url)}"
                 raise UsageError(f"{where} is a search of another space ({_difference(before, space.fixed)}); choose another --name")
             place = _place(folder)  # last: where the storage cannot be used, nothing is written
-        return cls(folder, space, storage, place)
+        return cls(folder, space, storage, place, places)
 
     def __enter__(self) -> Search:
         return self
@@ -117,14 +121,33 @@ class Search:
 
     @property
     def trials(self) -> list[FrozenTrial]:
-        """The trials, by number; without those that another machine asked for at the same moment and that were too many."""
-        with storage_errors():
-            return [trial for trial in self.study().get_trials(deepcopy=False) if SUPERFLUOUS not in trial.user_attrs]
+        """The trials, by number; without those that another machine asked for at the same moment and that were too many: they wait."""
+        return [trial for trial in self.known if trial.state != TrialState.WAITING]
 
     @property
-    def seconds(self) -> float:
-        """Seconds of work on all trials, as far as they were written down."""
-        return sum(map(seconds_of, self.trials))
+    def known(self) -> list[FrozenTrial]:
+        """All trials in the storage, by number."""
+        with storage_errors():
+            return self.study().get_trials(deepcopy=False)
+
+    @property
+    def spent(self) -> float:
+        """Seconds of the budget's minutes that trials have taken here, those that were carried out side by side counted once."""
+        here = [trial for trial in self.trials if trial.user_attrs.get("place") == self.place]
+        return sum(self.seconds_of(trial) / int(trial.user_attrs.get("places", 1)) for trial in here)
+
+    def deadline(self) -> float | None:
+        """The time from which no trial is to be worked on, if work goes on now; work before an interruption counts."""
+        minutes = self.space.budget.minutes
+        return None if minutes is None else time.time() + 60 * minutes - self.spent
+
+    def seconds_of(self, trial: FrozenTrial) -> float:
+        """Return the seconds of work on a trial, its interruptions left out; of one begun here and not told yet, those of its epochs."""
+        whole = trial.datetime_complete - trial.datetime_start if trial.datetime_complete and trial.datetime_start else timedelta()
+        told = float(trial.user_attrs.get("seconds", whole.total_seconds()))
+        if trial.state.is_finished() or trial.user_attrs.get("place") != self.place:
+            return told
+        return max(told, sum(float(record["train"]["seconds"]) for record in Run(self.run_folder(trial.number)).history))
 
     def study(self, number: int | None = None) -> Study:
         """Return the Optuna study, with the sampler and the pruner of a trial where one is named."""
@@ -156,7 +179,7 @@ class Hand:
         self._began = time.monotonic()
         self._study = search.study(taken.number)
         self._trial = Trial(self._study, taken._trial_id)
-        self._spent = max(_seconds_trained(self.folder), seconds_of(taken))
+        self._spent = search.seconds_of(taken)
         self._epochs = 0
         self._reported = set(taken.intermediate_values)
 
@@ -191,10 +214,14 @@ class Hand:
         Raises:
             Stopped: the trial is not to go on.
         """
+        if self._taken_over():
+            raise Stopped("another machine took the trial over")
         if epoch not in self._reported:  # one that is trained again has been
             self._trial.report(value, epoch)
             self._reported.add(epoch)
-        if epoch < self._epochs and self._trial.should_prune():
+        if epoch == self._epochs:
+            return  # nothing is left to spare
+        if self._trial.should_prune():
             raise Stopped(f"{PRUNED}{self.search.space.pruner.name}, after epoch {epoch}")
         if self._out_of_time():
             raise Stopped("the time for the search was up")
@@ -209,11 +236,17 @@ class Hand:
             return self._tell(TrialState.FAIL, None, str(error))
         return self._tell(TrialState.PRUNED if str(error).startswith(PRUNED) else TrialState.RUNNING, None, str(error))
 
+    def _taken_over(self) -> bool:
+        return bool(self.search.storage.get_trial(self._taken._trial_id).user_attrs["place"] != self.search.place)
+
     def _tell(self, state: TrialState, value: float | None, reason: str) -> str:
+        if self._taken_over():
+            return ""
         seconds = self._spent + time.monotonic() - self._began
         if self._again or state == TrialState.RUNNING:  # otherwise the storage's own times say it
             self._trial.set_user_attr("seconds", seconds)
         if state == TrialState.RUNNING:
+            self._trial.set_user_attr(RESTING, True)
             return ""
         if reason:
             self._trial.set_user_attr("reason", reason)
@@ -317,10 +350,27 @@ def claim(folder: Path) -> ExitStack | None:
     return held
 
 
-def seconds_of(trial: FrozenTrial) -> float:
-    """Return the seconds of work on a trial, its interruptions left out; 0 for one that has not been told yet."""
-    whole = trial.datetime_complete - trial.datetime_start if trial.datetime_complete and trial.datetime_start else timedelta()
-    return float(trial.user_attrs.get("seconds", whole.total_seconds()))
+def rests(trial: FrozenTrial) -> bool:
+    """Whether a trial waits, unfinished, until there is more time."""
+    return trial.state == TrialState.RUNNING and bool(trial.user_attrs.get(RESTING))
+
+
+def take_over(search: Search, number: int) -> None:
+    """Make a trial that another machine has begun one of this folder, where it is trained from its first epoch.
+
+    For a machine that is gone for good. One that is not finds out when its epoch is over, and lets the trial be.
+
+    Raises:
+        UsageError: there is no such trial.
+    """
+    with storage_errors():
+        trial = next((trial for trial in search.trials if trial.number == number), None)
+        if trial is None:
+            raise UsageError(f"{search.folder.name} has no trial {number} to take over")
+        if trial.state == TrialState.RUNNING and trial.user_attrs.get("place") != search.place:
+            # The place comes last: killed before it, the same command does it again.
+            for key, value in {"seconds": 0.0, "places": search.places, RESTING: True, "place": search.place}.items():
+                search.storage.set_trial_user_attr(trial._trial_id, key, value)
 
 
 @contextmanager
@@ -348,35 +398,38 @@ def _unfinished(search: Search, trials: Sequence[FrozenTrial]) -> list[FrozenTri
     return [trial for trial in trials if trial.state == TrialState.RUNNING and trial.user_attrs.get("place") == search.place]
 
 
+def _claimed(search: Search, trial: FrozenTrial) -> tuple[FrozenTrial, ExitStack] | None:
+    """Claim a trial and return it as it is now, when nobody else can tell it any more; None where another process has it."""
+    held = _claim_of(search, trial.number)
+    return None if held is None else (search.storage.get_trial(trial._trial_id), held)
+
+
 def _take(search: Search) -> tuple[FrozenTrial, ExitStack, bool] | None:
     """Take a trial that a dead process left behind, or else a new one, and say which; None where there is neither. To be called alone."""
-    trials = search.trials
-    for trial in _unfinished(search, trials):
-        held = _claim_of(search, trial.number)
-        if held is not None:
-            # Again, now that nobody else can tell it: its holder may have done so a moment ago.
-            if (now := search.storage.get_trial(trial._trial_id)).state == TrialState.RUNNING:
-                return now, held, True
-            held.close()
-    limit = search.space.trials
-    asked = None if limit is not None and len(trials) >= limit else _ask(search, len(trials), limit)
+    known = search.known
+    for trial in _unfinished(search, known):
+        claimed = _claimed(search, trial)
+        if claimed is None:
+            continue
+        now, held = claimed
+        if now.state == TrialState.RUNNING:
+            if rests(now):
+                search.storage.set_trial_user_attr(now._trial_id, RESTING, False)
+            return now, held, True
+        held.close()
+    asked = _ask(search, known)
     return None if asked is None else (*asked, False)
 
 
-def _ask(search: Search, number: int, limit: int | None) -> tuple[FrozenTrial, ExitStack] | None:
-    """Add a trial, which should be number ``number``, to the storage and take it.
-
-    It is written with its place in one transaction, which `Study.ask` cannot: a process that dies here leaves a whole trial or none.
-    """
-    told = {"place": search.place, "run": _name(search.run_folder(number)), "token": uuid.uuid4().hex}
-    study = search.study()
-    study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=told))
-    trial = next(trial for trial in reversed(study.get_trials(deepcopy=False)) if trial.user_attrs.get("token") == told["token"])
-    if trial.number != number:  # another machine asked at the same moment
-        search.storage.set_trial_user_attr(trial._trial_id, "run", _name(search.run_folder(trial.number)))
+def _ask(search: Search, known: Sequence[FrozenTrial]) -> tuple[FrozenTrial, ExitStack] | None:
+    """Take a trial that was once too many, or add one to the storage and take it; None where there are enough."""
+    limit = search.space.trials
+    waiting = [trial for trial in known if trial.state == TrialState.WAITING]
+    if limit is not None and len(known) - len(waiting) >= limit:
+        return None
+    trial = _awoken(search, waiting) or _added(search, len(known))
     if limit is not None and trial.number >= limit:  # another machine was quicker
-        search.storage.set_trial_user_attr(trial._trial_id, SUPERFLUOUS, True)
-        study.tell(trial.number, state=TrialState.FAIL)
+        search.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)  # nobody's, until there are to be more
         return None
     held = _claim_of(search, trial.number)
     if held is None:
@@ -384,17 +437,57 @@ def _ask(search: Search, number: int, limit: int | None) -> tuple[FrozenTrial, E
     return trial, held
 
 
+def _awoken(search: Search, waiting: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """Take one of the trials that wait, before another machine does, and make it one of this folder; None where there is none to take."""
+    limit = search.space.trials
+    for trial in waiting:
+        if limit is not None and trial.number >= limit:
+            continue
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):  # so quick another machine can be
+            if search.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
+                for key, value in _belonging(search, trial.number).items():
+                    search.storage.set_trial_user_attr(trial._trial_id, key, value)
+                return search.storage.get_trial(trial._trial_id)
+    return None
+
+
+def _added(search: Search, number: int) -> FrozenTrial:
+    """Add a trial to the storage, which should be number ``number``: it is another where another machine asked at the same moment.
+
+    It is written with its place in one transaction, which `Study.ask` cannot: a process that dies here leaves a whole trial or none.
+    """
+    told = {**_belonging(search, number), "token": uuid.uuid4().hex}
+    study = search.study()
+    study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=told))
+    trial = next(trial for trial in reversed(study.get_trials(deepcopy=False)) if trial.user_attrs.get("token") == told["token"])
+    if trial.number != number:
+        search.storage.set_trial_user_attr(trial._trial_id, "run", _name(search.run_folder(trial.number)))
+    return trial
+
+
+def _belonging(search: Search, number: int) -> dict[str, Any]:
+    """What the storage is told of where a trial belongs."""
+    return {"place": search.place, "places": search.places, "run": _name(search.run_folder(number))}
+
+
 def in_hand(search: Search, deadline: float | None) -> bool:
     """Whether there is a trial to wait for: one in another process's hand, or, unless trials rest, one that its process let go."""
     unfinished = _unfinished(search, search.trials)
     if deadline is None or time.time() < deadline:
         return bool(unfinished)
-    for trial in unfinished:
-        held = _claim_of(search, trial.number)
-        if held is None:
-            return True
-        held.close()
-    return False
+    return not all(_laid_to_rest(search, trial) for trial in unfinished)
+
+
+def _laid_to_rest(search: Search, trial: FrozenTrial) -> bool:
+    """Note that a trial rests, if its process died before it could; return whether nobody has it in hand."""
+    claimed = _claimed(search, trial)
+    if claimed is None:
+        return False
+    now, held = claimed
+    with held:
+        if now.state == TrialState.RUNNING and not rests(now):
+            search.storage.set_trial_user_attr(now._trial_id, RESTING, True)
+    return True
 
 
 def _carried_out(hand: Hand, carry: Carry, alive: Callable[[], None]) -> str:
@@ -413,11 +506,6 @@ def _carried_out(hand: Hand, carry: Carry, alive: Callable[[], None]) -> str:
 
 def _name(run_folder: Path) -> str:
     return str(Path(*run_folder.parts[-2:]))
-
-
-def _seconds_trained(folder: Path) -> float:
-    """The seconds of the epochs that a run has behind it."""
-    return sum(float(record["train"]["seconds"]) for record in Run(folder).history)
 
 
 def _line(trial: FrozenTrial, seconds: float, reason: str) -> str:

@@ -21,10 +21,10 @@ from fittingroom import models, recipe
 from fittingroom.errors import UsageError, nearest
 from fittingroom.recipe import Loaded
 
-__all__ = ["Budget", "Choice", "Objective", "Parameter", "Pruner", "Range", "Space", "load", "shipped"]
+__all__ = ["Budget", "Choice", "Objective", "Parameter", "Pruner", "Range", "Space", "load", "shipped", "stored"]
 
-Scalar = bool | int | float | str
-Conditions = dict[str, list[Scalar]]
+Value = bool | int | float | str | list[Any] | dict[str, Any]
+Conditions = dict[str, list[Value]]
 
 SPACES = Path(__file__).parent.parent / "spaces"
 # A space takes a kilobyte; a grid of more cells than this cannot be meant.
@@ -40,9 +40,9 @@ class Table(BaseModel):
 
 
 class Choice(Table):
-    """A value out of a list: ``[32, 64]``, or ``{ choices = [32, 64], when = … }``."""
+    """A value out of a list: ``[32, 64]``, or ``{ choices = [32, 64], when = … }``; a value may be a list or a table itself."""
 
-    choices: Annotated[list[Scalar], Field(min_length=1)]
+    choices: Annotated[list[Value], Field(min_length=1)]
     """The values."""
     when: Conditions = {}
     """Keys of other choices, and the values of each with which this one takes part."""
@@ -55,12 +55,12 @@ class Choice(Table):
         return self
 
     @property
-    def values(self) -> list[Scalar]:
+    def values(self) -> list[Value]:
         """All values, in the order written."""
         return self.choices
 
     @property
-    def edges(self) -> list[Scalar]:
+    def edges(self) -> list[Value]:
         """The values to try on a recipe: all."""
         return self.choices
 
@@ -107,7 +107,7 @@ class Range(Table):
         return self._after(math.floor((self.high - self.low) / self.step + 1e-9), self.step)
 
     @property
-    def values(self) -> list[Scalar] | None:
+    def values(self) -> list[Value] | None:
         """All values in rising order, or None where they cannot be counted."""
         step = self.step if self.step is not None else 1 if self.whole else None
         if step is None:
@@ -116,7 +116,7 @@ class Range(Table):
         return [self._after(place, step) for place in range(min(count, MOST_CELLS + 1))]
 
     @property
-    def edges(self) -> list[Scalar]:
+    def edges(self) -> list[Value]:
         """The values to try on a recipe: both ends."""
         return [self.low, self.last]
 
@@ -125,6 +125,11 @@ class Range(Table):
         if self.whole:
             return self.low + steps * step
         return float(Decimal(str(self.low)) + steps * Decimal(str(step)))
+
+
+def stored(value: Value) -> bool | int | float | str:
+    """Return a value as Optuna keeps it, which has choices of single values only: a list or a table as JSON."""
+    return json.dumps(value) if isinstance(value, list | dict) else value
 
 
 def _kind(value: Any) -> str:
@@ -140,15 +145,22 @@ class Pruner(Table):
 
     name: Literal["none", "best-so-far", "median", "successive-halving", "hyperband"] = "none"
     """`best-so-far`, the rule of report custom-cnn: a trial is dropped once its best epoch is behind what the best finished trial
-    had reached by then. The others are Optuna's: worse than the median of the trials before it (`median`), not among the best third
-    at 1, 3, 9 … epochs (`successive-halving`, Li et al., 2018; `hyperband`, Li et al., 2018, several of these side by side)."""
+    had reached by then. The others are Optuna's: its best epoch is worse than the median of the finished trials at this epoch, once
+    five are finished (`median`); not among the best third at 1, 3, 9 … epochs (`successive-halving`, Li et al., 2018; `hyperband`,
+    Li et al., 2018, several of these side by side)."""
     warmup: int = Field(0, ge=0)
-    """Epochs in which no trial is dropped; for `best-so-far` and `median`."""
+    """Epochs after which no trial is dropped yet; for `best-so-far` and `median`."""
 
     @model_validator(mode="before")
     @classmethod
     def _from_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _has_a_warmup(self) -> Self:
+        if self.warmup and self.name not in ("best-so-far", "median"):
+            raise ValueError(f"{self.name} knows no warmup; best-so-far and median do")
+        return self
 
 
 class Objective(Table):
@@ -231,13 +243,13 @@ class Space(Table):
         return all(on in params and params[on] in values for on, values in self.space[key].when.items())
 
     @cached_property
-    def cells(self) -> list[dict[str, Scalar]]:
+    def cells(self) -> list[dict[str, Value]]:
         """The cells of the grid, the last parameter varying fastest.
 
         Raises:
             ValueError: a range has no end of values, or there are more than a hundred thousand cells.
         """
-        cells: list[dict[str, Scalar]] = [{}]
+        cells: list[dict[str, Value]] = [{}]
         for key in self.order:
             values = self.space[key].values
             if values is None:
@@ -247,7 +259,7 @@ class Space(Table):
             cells = [wider for cell in cells for wider in self._widened(cell, key, values)]
         return cells
 
-    def _widened(self, cell: dict[str, Scalar], key: str, values: Sequence[Scalar]) -> Iterator[dict[str, Scalar]]:
+    def _widened(self, cell: dict[str, Value], key: str, values: Sequence[Value]) -> Iterator[dict[str, Value]]:
         if not self.active(key, cell):
             yield cell
         else:
@@ -264,6 +276,11 @@ class Space(Table):
     def fixed(self) -> dict[str, Any]:
         """All that must not change between two calls for one search: everything but budget and finalists."""
         return self.model_dump(mode="json", exclude={"budget", "finalists", "fresh_seeds"})
+
+    def values(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of a trial whose parameters Optuna has kept as `stored` has it."""
+        meant = {key: {stored(value): value for value in item.choices} for key, item in self.space.items() if isinstance(item, Choice)}
+        return {key: meant[key][value] if key in meant else value for key, value in params.items()}
 
     def recipe(self, params: Mapping[str, Any], seed: int | None = None) -> Loaded:
         """Return the recipe of a trial, with the base's own seed or another.
@@ -402,9 +419,9 @@ def _check_conditions(space: Space, key: str, when: Conditions) -> None:
                 raise ValueError(f"space: {key}: when: {on} is never {json.dumps(value)}; it has {json.dumps(parent.choices)}")
 
 
-def _circumstances(space: Space, key: str) -> dict[str, Scalar]:
+def _circumstances(space: Space, key: str) -> dict[str, Value]:
     """Return values of other parameters with which ``key`` takes part."""
-    found: dict[str, Scalar] = {}
+    found: dict[str, Value] = {}
     for on, values in space.space[key].when.items():
         found |= {**_circumstances(space, on), on: values[0]}
     return found

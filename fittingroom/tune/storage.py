@@ -73,13 +73,15 @@ def shown(url: str | sqlalchemy.URL) -> str:
 def _with_driver(url: sqlalchemy.URL) -> str:
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise UsageError(f"storage {shown(str(url))}: {url.get_backend_name()} is not supported; take sqlite or postgresql")
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+        raise UsageError(f"storage {shown(str(url))}: kept in memory, a search would be gone with its process; name a file: sqlite:///search.db")
     chosen = url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
     return chosen.render_as_string(hide_password=False)
 
 
 def _engine(url: sqlalchemy.URL) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
-        return {"creator": lambda: _connect(url.database or ":memory:")}
+        return {"creator": lambda: _connect(str(url.database))}
     return {"connect_args": {"connect_timeout": CONNECT_SECONDS}, "pool_pre_ping": True}
 
 

@@ -20,7 +20,12 @@ from fittingroom.tune.finalists import trainings
 from fittingroom.tune.search import PAUSE_SECONDS, Hand, Search, check_run, in_hand, storage_errors, take
 from fittingroom.workers import Event, Job
 
-__all__ = ["carry_out_with"]
+__all__ = ["carry_out_with", "places"]
+
+
+def places(crew: AnyCrew, threads: int) -> int:
+    """How many runs of so many threads a crew carries out side by side."""
+    return max(1, crew.workers // threads)
 
 
 def carry_out_with(
@@ -72,7 +77,7 @@ class _Trials:
 
     def _fill(self) -> None:
         """Take a trial for each free place."""
-        while len(self.hands) < max(1, self.crew.workers // self.threads) and (hand := take(self.search, self.deadline)) is not None:
+        while len(self.hands) < places(self.crew, self.threads) and (hand := take(self.search, self.deadline)) is not None:
             try:
                 loaded = hand.recipe()
                 check_run(hand.folder, loaded)

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from types import FrameType
@@ -43,6 +44,7 @@ class Order(BaseModel):
     data_dir: Path | None = None
     device: str = "auto"
     threads: int | None = None
+    places: int = 1
 
 
 def carry_out(order: Order, alive: Callable[[], None] = lambda: None, notify: Callable[[str], None] = lambda line: None) -> None:
@@ -52,7 +54,7 @@ def carry_out(order: Order, alive: Callable[[], None] = lambda: None, notify: Ca
         FittingRoomError: something that a person must mend.
     """
     setting = Setting(data_dir=order.data_dir, device=order.device, threads=order.threads)
-    with Search.at(order.folder, order.space, order.url) as search:
+    with Search.at(order.folder, order.space, order.url, order.places) as search:
         work(search, training(order.space.objective, setting), order.deadline, alive, notify)
         train_finalists(search, setting, alive, notify)
 
@@ -65,8 +67,11 @@ def start(order: Order, workers: int, notify: Callable[[str], None]) -> None:
     Raises:
         FittingRoomError: what a worker met that a person must mend, or no worker came to its end.
     """
-    children = [_Child(order, notify) for _ in range(workers)]
+    order = order.model_copy(update={"places": workers})
+    children: list[_Child] = []
     try:
+        for _ in range(workers):
+            children.append(_Child(order, notify))
         codes = [child.wait() for child in children]
     except BaseException:
         for child in children:
@@ -103,8 +108,10 @@ class _Child:
         self._listener = Thread(target=self._listen, daemon=True)
         self._listener.start()
         assert self.process.stdin is not None
-        self.process.stdin.write(order.model_dump_json())
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):  # it died at its start: its exit code says so
+            self.process.stdin.write(order.model_dump_json())
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
 
     def _listen(self) -> None:
         assert self.process.stdout is not None

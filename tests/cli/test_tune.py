@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import sqlite3
+import subprocess
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.cli.running import fittingroom
+from tests.cli.running import command, fittingroom
 from tests.processes import Child, until
 
 SPACE = """
@@ -63,7 +67,8 @@ def test_from_a_file_to_a_winner_and_again(space: Path) -> None:
     assert told["best"]["value"] == best
     winner = next(finalist for finalist in told["finalists"] if finalist["number"] == told["winner"])
     assert winner["scores"].keys() == {"1", "2"}, "fresh seeds, and not the search's"
-    assert told["optimism"]["value"] == pytest.approx(best - winner["mean"])
+    assert told["optimism"]["value"] == pytest.approx(best - winner["mean"]), "the only finalist is the best trial"
+    assert told["lead"] == 0
     assert json.loads(Path("runs/tune/mine/result.json").read_text())["winner"] == told["winner"]
     assert fittingroom("runs", "list", "--runs-dir", "runs/tune/mine/trials").out.count("finished") == 3
 
@@ -92,6 +97,48 @@ def test_workers_find_the_same(space: Path) -> None:
         ]
     assert done.json["winner"] == alone["winner"]
     assert done.err.count("complete") == 3
+
+
+def hold(workers: list[int]) -> None:
+    """Stop processes in the middle of their trials, for as long as it takes, but not in the middle of a transaction."""
+    while True:
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        until(lambda: all(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T" for pid in workers))
+        try:
+            with closing(sqlite3.connect("runs/tune/mine/search.db", timeout=0)) as database:
+                database.execute("BEGIN EXCLUSIVE")
+                return
+        except sqlite3.OperationalError:
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
+            time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_the_controller_is_killed_while_its_workers_live(space: Path) -> None:
+    """The same command, given at once, finds trials in the hands of orphans; in the end every trial is there, once."""
+    space.write_text(space.read_text().replace("finalists = 1", "finalists = 0"))
+    again = command("tune", space, "--workers", 2, "--set", "train.epochs=60", "--json", "-q")
+    trials = Path("runs/tune/mine/trials")
+    with subprocess.Popen(again, stdout=subprocess.DEVNULL) as controller:
+        until(lambda: len(list(trials.glob("*/metrics.jsonl"))) == 2)
+        orphans = [int(pid) for pid in Path(f"/proc/{controller.pid}/task/{controller.pid}/children").read_text().split()]
+        hold(orphans)
+        controller.kill()
+    with subprocess.Popen(again, stdout=subprocess.PIPE) as second:
+        until(lambda: (trials / "0002" / "metrics.jsonl").exists())
+        for pid in orphans:
+            os.kill(pid, signal.SIGCONT)
+        out, _ = second.communicate()
+    assert (len(orphans), second.returncode) == (2, 0)
+    told = json.loads(out)["trials"]
+    assert [(trial["number"], trial["state"]) for trial in told] == [(number, "complete") for number in range(3)]
+    assert [trial["params"]["optim.lr"] for trial in told] == [0.03, 1e-6, 0.01]
+    for trial in told:
+        lines = (Path(trial["run"]) / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 61))
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans))
 
 
 def test_changes_to_the_recipe_and_to_the_budget(space: Path) -> None:
@@ -130,6 +177,8 @@ def test_mistakes(space: Path, made_set: Path) -> None:
     fittingroom("tune", space, "--name", "../up").refused(2, "cannot name a search")
     fittingroom("tune", space, "--set", "optim.lrr=1").refused(2, "mine.toml", "lrr", "did you mean 'lr'")
     fittingroom("tune", space, "--storage", "postgresql://127.0.0.1:1/x").refused(1, "127.0.0.1", "cannot be used")
+    fittingroom("tune", space, "--storage", "sqlite://").refused(2, "kept in memory", "sqlite:///search.db")
+    fittingroom("tune", space, "--take-over", "7").refused(2, "mine has no trial 7")
     fittingroom("tune", space, "--storage", "search.db").refused(2, "is not a URL")
     Path("reversed.toml").write_text(SPACE % made_set + "optim.momentum = { low = 0.9, high = 0.1 }\n")
     fittingroom("tune", "reversed.toml").refused(2, "reversed.toml", "space: optim.momentum", "low must be below high")

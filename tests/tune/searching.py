@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import optuna
+from optuna.storages import InMemoryStorage
+
 from fittingroom.experiment import Setting
 from fittingroom.tune import space as spaces
 from fittingroom.tune.finalists import train_finalists
@@ -24,6 +27,14 @@ def grid(made_set: Path, **changes: Any) -> Space:
         "space": {"optim.lr": [0.001, 0.003, 0.01, 0.03], "train.batch_size": [32, 64]},
     }
     return spaces.load({**values, **changes})
+
+
+def in_memory(folder: Path, space: Space, storage: InMemoryStorage) -> Search:
+    """A search without a file, which takes no time."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    direction = "maximize" if space.objective.sign > 0 else "minimize"
+    optuna.create_study(study_name=folder.name, storage=storage, direction=direction, load_if_exists=True)
+    return Search(folder, space, storage, "here")
 
 
 def live(folder: Path, space: Space, url: str | None = None, setting: Setting = SETTING) -> None:

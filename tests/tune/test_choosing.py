@@ -14,9 +14,10 @@ from optuna.trial import TrialState, create_trial
 
 from fittingroom.recipe import Loaded
 from fittingroom.tune import space as spaces
-from fittingroom.tune.choosing import BestSoFar
-from fittingroom.tune.search import Report, Search, work
+from fittingroom.tune.choosing import BestSoFar, pruner
+from fittingroom.tune.search import Report, work
 from fittingroom.tune.space import Space
+from tests.tune.searching import in_memory
 
 BEST = {"optim.lr": 0.01, "train.batch_size": 48, "optim.name": "sgd", "optim.momentum": 0.5}
 
@@ -43,13 +44,6 @@ def mixed(sampler: str, trials: int, seed: int = 0) -> Space:
         },
     }
     return spaces.load(values)
-
-
-def in_memory(folder: Path, space: Space, storage: InMemoryStorage) -> Search:
-    """A search without a file, which takes no time."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    optuna.create_study(study_name=folder.name, storage=storage, direction="minimize", load_if_exists=True)
-    return Search(folder, space, storage, "here")
 
 
 def searched(folder: Path, space: Space, storage: InMemoryStorage | None = None) -> list[tuple[dict[str, Any], float | None]]:
@@ -108,3 +102,51 @@ def test_best_so_far_against_a_naive_reading() -> None:
                 assert BestSoFar().prune(study, trial) == (ours != theirs and better(ours, theirs) == theirs)
                 assert not BestSoFar(warmup=5).prune(study, trial)
     assert not BestSoFar().prune(optuna.create_study(), trial), "nothing has finished yet"
+
+
+@pytest.mark.parametrize(("name", "warmup"), [("none", 0), ("best-so-far", 0), ("best-so-far", 2), ("median", 0), ("median", 2)])
+def test_no_trial_is_dropped_during_warmup(name: str, warmup: int) -> None:
+    """Each epoch is asked of a hopeless trial; six good ones came before it."""
+    study = optuna.create_study(direction="maximize")
+    for _ in range(6):
+        study.add_trial(create_trial(value=0.9, intermediate_values=dict.fromkeys(range(1, 10), 0.9)))
+    dropped = pruner(with_pruner(name, warmup), 9)
+    curves = [dict.fromkeys(range(1, epoch + 1), 0.1) for epoch in range(1, 10)]
+    hopeless = [create_trial(state=TrialState.RUNNING, intermediate_values=curve) for curve in curves]
+    found = [epoch for epoch, trial in enumerate(hopeless, 1) if dropped.prune(study, trial)]
+    assert found == ([] if name == "none" else list(range(warmup + 1, 10)))
+
+
+@pytest.mark.parametrize("name", ["successive-halving", "hyperband"])
+def test_halving_looks_after_1_3_and_9_epochs(name: str) -> None:
+    """A trial that is the best until it breaks down is dropped at the next of these."""
+    study = optuna.create_study(study_name="brackets", direction="maximize", pruner=pruner(with_pruner(name), 9))
+    found = set()
+    for breaks in [10] * 6 + [1, 2, 3, 4, 5, 9] * 4:
+        trial = study.ask()
+        for epoch in range(1, 10):
+            trial.report(0.1 if epoch >= breaks else 0.5 + trial.number / 100, epoch)
+            if trial.should_prune():
+                found.add((breaks, epoch))
+                study.tell(trial, state=TrialState.PRUNED)
+                break
+        else:
+            study.tell(trial, 0.5)
+    assert {epoch for _, epoch in found} == {1, 3, 9}
+    assert all(epoch >= breaks for breaks, epoch in found)
+    if name == "successive-halving":
+        assert found == {(1, 1), (2, 3), (3, 3), (4, 9), (5, 9), (9, 9)}
+
+
+def with_pruner(name: str, warmup: int = 0) -> Space:
+    return mixed("tpe", 10).model_copy(update={"pruner": spaces.Pruner.model_validate({"name": name, "warmup": warmup})})
+
+
+def test_median_waits_for_five_and_compares_the_best_so_far() -> None:
+    study = optuna.create_study(direction="maximize", pruner=pruner(with_pruner("median"), 9))
+    for finished in range(7):
+        recovering = create_trial(state=TrialState.RUNNING, intermediate_values={1: 0.1, 2: 0.6, 3: 0.1})
+        hopeless = create_trial(state=TrialState.RUNNING, intermediate_values={1: 0.1, 2: 0.1, 3: 0.4})
+        assert not study.pruner.prune(study, recovering), "its second epoch was above the median"
+        assert study.pruner.prune(study, hopeless) == (finished >= 5)
+        study.add_trial(create_trial(value=0.5, intermediate_values={1: 0.5, 2: 0.5, 3: 0.5}))

@@ -11,7 +11,7 @@ from fittingroom.recipe import Loaded
 from fittingroom.tune import progress as room
 from fittingroom.tune.finalists import train_finalists, trainings
 from fittingroom.tune.progress import Progress, progress
-from fittingroom.tune.search import Report, Search, seconds_of, work
+from fittingroom.tune.search import Report, Search, work
 from tests.tune.searching import SETTING, grid
 
 
@@ -32,7 +32,7 @@ def test_trials_and_finalists_are_counted(made_set: Path, tmp_path: Path) -> Non
         assert [one.in_hand for one in seen] == [[(f"trial {number}", 1)] for number in range(8)]
         assert [one.share for one in seen] == pytest.approx([(number + 0.5) / 8 for number in range(8)])
         assert [one.best for one in seen[1:]] == [max(float(trial.params["optim.lr"]) for trial in search.trials[:n]) for n in range(1, 8)]
-        mean = sum(seconds_of(trial) for trial in search.trials[:7]) / 7
+        mean = sum(search.seconds_of(trial) for trial in search.trials[:7]) / 7
         # Half of the eighth trial on two places, then two trainings of the finalist.
         assert seen[7].left == pytest.approx(0.5 * mean / 2 + 2 * mean / 2)
 

@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.storages import InMemoryStorage
 
 import fittingroom
 from fittingroom.errors import UsageError
+from fittingroom.report.tune_page import render
 from fittingroom.tune import space as spaces
+from fittingroom.tune.finalists import outcome
+from fittingroom.tune.search import work
 from fittingroom.tune.space import Range, Space
+from tests.tune.searching import in_memory
 
 BASE: dict[str, Any] = {"base": "lenet5", "budget": {"trials": 3}, "space": {"optim.lr": [0.1, 0.01]}}
 
@@ -65,7 +70,8 @@ def test_the_example_of_the_documentation(tmp_path: Path) -> None:
     page = Path(fittingroom.__file__).parent.parent / "docs" / "tuning.md"
     if not page.is_file():
         pytest.skip("the documentation is not installed with the package")
-    (tmp_path / "example.toml").write_text(page.read_text(encoding="utf-8").split("```text\n")[1].split("```")[0])
+    blocks = page.read_text(encoding="utf-8").split("```text\n")
+    (tmp_path / "example.toml").write_text(next(block for block in blocks if "optim.momentum" in block).split("```")[0])
     space = spaces.load(tmp_path / "example.toml")
     assert space.budget.minutes == 30
     assert space.active("optim.momentum", {"optim.name": "sgd"})
@@ -107,6 +113,26 @@ def test_a_model_takes_the_place_of_another() -> None:
     assert space.recipe({"model.pooling": "max", "model": "lenet5"}).recipe.model.arguments == {"pooling": "max"}
 
 
+def test_choices_of_lists_and_tables(tmp_path: Path) -> None:
+    """Optuna has choices of single values only: it keeps JSON, and everybody else sees the values."""
+    (tmp_path / "lists.toml").write_text(
+        'base = "mlp"\nsampler = "grid"\n[space]\nmodel.hidden = [[8], [16, 8], []]\n'
+        'train.stop = { choices = [{ monitor = "validation.loss", patience = 2 }], when = { model.hidden = [[8], [16, 8]] } }\n'
+    )
+    space = spaces.load(tmp_path / "lists.toml")
+    stop = {"monitor": "validation.loss", "patience": 2}
+    expected = [{"model.hidden": [8], "train.stop": stop}, {"model.hidden": [16, 8], "train.stop": stop}, {"model.hidden": []}]
+    assert space.cells == expected
+    search = in_memory(tmp_path, space, InMemoryStorage())
+    met: list[Any] = []
+    work(search, lambda loaded, folder, report: met.append(loaded.recipe) or float(len(met)))
+    assert [recipe.model.arguments["hidden"] for recipe in met] == [[8], [16, 8], []]
+    assert [recipe.train.stop and recipe.train.stop.patience for recipe in met] == [2, 2, None]
+    assert [trial.params.get("model.hidden") for trial in search.trials] == ["[8]", "[16, 8]", "[]"]
+    assert [trial.params for trial in outcome(search).trials] == expected
+    assert "model.hidden [16, 8]" in render(outcome(search))
+
+
 def test_the_score_of_a_history() -> None:
     history = [{"validation": {"accuracy": value, "loss": 1 - value}} for value in (0.5, 0.9, 0.7)]
     assert of().objective.score(history) == 0.9
@@ -117,10 +143,12 @@ def test_the_score_of_a_history() -> None:
 MISTAKES = [
     ({"pruners": "none"}, ["unknown key", "'pruner'"]),
     ({"pruner": {"name": "median", "warmups": 1}}, ["pruner: warmups", "did you mean 'warmup'"]),
+    ({"pruner": {"name": "hyperband", "warmup": 1}}, ["pruner: hyperband knows no warmup", "best-so-far and median"]),
     ({"pruner": "medain"}, ["pruner: name", "did you mean 'median'"]),
     ({"sampler": "bayes"}, ["sampler", "bayes"]),
     ({"space": {}}, ["space: is empty"]),
     ({"space": {"optim.lr": []}}, ["space: optim.lr", "is empty"]),
+    ({"base": "mlp", "space": {"model.hidden": [[8], 16]}}, ["space: model.hidden = 16", "hidden must be a list"]),
     ({"space": {"optim.lr": [0.1, 0.1]}}, ["space: optim.lr", "given twice"]),
     ({"space": {"optim.lr": {"low": 0.1, "high": 0.01}}}, ["space: optim.lr", "0.1 and 0.01", "reversed"]),
     ({"space": {"optim.lr": {"low": 0, "high": 0.1, "log": True}}}, ["space: optim.lr", "above 0"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from fittingroom.errors import FittingRoomError
 from fittingroom.runs import Run
 from fittingroom.tune.finalists import outcome
-from fittingroom.tune.search import Search
+from fittingroom.tune.search import Search, rests
 from fittingroom.tune.space import Space
 from fittingroom.tune.together import carry_out_with
 from fittingroom.workers import Crew
@@ -122,11 +123,26 @@ def test_what_is_pruned_and_what_diverges(made_set: Path, crew: Crew, tmp_path: 
     assert any("the loss became" in line for line in lines)
 
 
-def test_out_of_time(made_set: Path, crew: Crew, tmp_path: Path) -> None:
-    """Trials in hand rest at the end of their epoch, and go on when there is more time."""
+def test_none_begins_when_the_time_is_up(made_set: Path, crew: Crew, tmp_path: Path) -> None:
     space = grid(made_set)
     together(crew, tmp_path / "grid", space, deadline=1.0)
     assert told(tmp_path / "grid", space) == []
+
+
+@pytest.mark.slow
+def test_trials_in_hand_rest_when_the_time_is_up(made_set: Path, crew: Crew, tmp_path: Path) -> None:
+    """At the end of their epoch; and they go on when there is more time."""
+    space = grid(made_set, set={"train.epochs": 100_000, "train.precision": "fp32"})
+    together(crew, tmp_path / "grid", space, deadline=1.0)
+    epochs = [0, 0]
+    for _ in range(2):
+        assert together(crew, tmp_path / "grid", space, deadline=time.time() + 2) == []
+        with Search.at(tmp_path / "grid", space) as search:
+            assert [(trial.number, rests(trial)) for trial in search.trials] == [(0, True), (1, True)]
+            found = [Run(search.run_folder(number)) for number in (0, 1)]
+            assert [(run.state, run.reason) for run in found] == [("stopped", "the time for the search was up")] * 2
+            assert all(len(run.history) > before for run, before in zip(found, epochs, strict=True))
+            epochs = [len(run.history) for run in found]
 
 
 def test_what_every_trial_would_meet(crew: Crew, tmp_path: Path) -> None:
