@@ -1,11 +1,11 @@
-"""Carry out the searches that come with the program, into ``records/searches/``.
+"""Carry out searches that come with the program and belong to no study, into ``records/searches/``.
 
     python -m benchmarks.searches [NAME…] [--workers 2]
     python -m benchmarks.searches compare NAME… [--workers 2]
 
-Each is the command that a person would give, ``fittingroom tune NAME``; stopped, the same command goes on. Where a search is to beat the
-recipe that it starts from, both are then trained on five seeds that neither the search nor its finalists had, and compared; ``compare``
-does that alone, and replaces nothing but the comparison in the record.
+Each is the command that a person would give, ``fittingroom tune NAME``; stopped, the same command goes on. The recipe that it starts from and
+its winner are then trained on five seeds that neither the search nor its finalists had, and compared; ``compare`` does that alone, and
+replaces nothing but the comparison in the record. The searches of the reports are carried out by their studies.
 """
 
 from __future__ import annotations
@@ -26,12 +26,9 @@ from fittingroom.workers import Crew, Job
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "records" / "searches"
-SEARCHES = {
-    "custom-cnn-half-hour": "custom-cnn",
-    "cnn-vs-svm-search": None,
-    "custom-cnn-search": None,
-}
-"""Each with the recipe that its winner is compared with, where it is."""
+OF_STUDIES = ROOT / "records" / "studies"
+SEARCHES = {"custom-cnn-half-hour": "custom-cnn"}
+"""Each with the recipe that its winner is compared with."""
 SEEDS = range(1000, 1005)
 """Of the comparison: far from those that searches and finalists take, which count up from the recipe's own."""
 
@@ -50,9 +47,7 @@ def run(names: list[str], workers: int) -> None:
         began = time.time()
         found = fittingroom("tune", name, "--workers", str(workers))
         record = {"environment": environment.describe(), "workers": workers, "seconds": time.time() - began, "search": found}
-        if SEARCHES[name] is not None:
-            record["comparison"] = compared(name, found, workers)
-        write_json(path, record)
+        write_json(path, {**record, "comparison": compared(name, found, workers)})
 
 
 def compare(names: list[str], workers: int) -> None:
@@ -65,7 +60,7 @@ def compare(names: list[str], workers: int) -> None:
 
 def compared(name: str, search: dict[str, Any], workers: int) -> dict[str, Any]:
     """Train the recipe that a search starts from and its winner on `SEEDS`, where they are not trained yet, and compare them."""
-    base, space, values = str(SEARCHES[name]), spaces.load(name), values_of_winner(search)
+    base, space, values = SEARCHES[name], spaces.load(name), values_of_winner(search)
     folder = ROOT / "runs" / "compared" / name
     jobs = [Job(f"base-{seed}", recipe.load(base, {"seed": seed}), folder / f"base-{seed}") for seed in SEEDS]
     jobs += [Job(f"winner-{seed}", space.recipe(values, seed), folder / f"winner-{seed}") for seed in SEEDS]
@@ -110,7 +105,9 @@ def on_fresh_seeds(search: dict[str, Any], number: int) -> dict[str, Any]:
 
 def table() -> str:
     """Return what the searches found, as far as they are recorded."""
-    records = {name: json.loads(path.read_text()) for name in SEARCHES if (path := RECORDS / f"{name}.json").exists()}
+    paths = {name: path for name in SEARCHES if (path := RECORDS / f"{name}.json").exists()}
+    paths |= {f"{path.parent.parent.name}: {path.stem}": path for path in sorted(OF_STUDIES.glob("*/searches/*.json"))}
+    records = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items()}
     if not records:
         return "*Not carried out yet.*\n"
     columns = ("search", "trials", "minutes of training", "best score", "the winner, on fresh seeds", "luck in the best score")
@@ -171,11 +168,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     alone = options.names[:1] == ["compare"]
-    names = (options.names[1:] or [name for name in SEARCHES if SEARCHES[name]]) if alone else options.names or list(SEARCHES)
+    names = options.names[1 if alone else 0 :] or list(SEARCHES)
     if unknown := set(names) - set(SEARCHES):
         parser.error(f"no search {', '.join(sorted(unknown))}; there are {', '.join(SEARCHES)}")
-    if alone and (without := [name for name in names if SEARCHES[name] is None]):
-        parser.error(f"{', '.join(without)}: is not compared with anything")
     (compare if alone else run)(names, options.workers)
 
 

@@ -11,10 +11,11 @@ from scipy import stats
 
 from benchmarks import pages, runner, scale, searches
 from fittingroom.runs import Run
+from fittingroom.study.file import load, shipped
 
 ROOT = Path(__file__).parent.parent
 SCALE = ROOT / "records" / "scale.json"
-SEARCHES = sorted((ROOT / "records" / "searches").glob("*.json"))
+SEARCHES = sorted([*(ROOT / "records" / "searches").glob("*.json"), *(ROOT / "records" / "studies").glob("*/searches/*.json")])
 
 
 def test_the_pages_are_made_from_the_records() -> None:
@@ -38,7 +39,8 @@ def test_a_study_costs_little_beside_its_runs() -> None:
 
 
 def test_every_search_that_comes_with_the_program_has_its_row() -> None:
-    assert set(searches.SEARCHES) == {path.stem for path in (ROOT / "fittingroom" / "spaces").glob("*.toml")}
+    of_studies = {runs.search for name in shipped() for runs in load(name).runs.values() if runs.search is not None}
+    assert set(searches.SEARCHES) | of_studies == {path.stem for path in (ROOT / "fittingroom" / "spaces").glob("*.toml")}
 
 
 @pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.stem)

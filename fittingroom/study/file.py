@@ -120,7 +120,7 @@ class Found(Table):
 
     recipe: dict[str, Any]
     """The winner's, whole."""
-    params: dict[str, Scalar]
+    params: dict[str, Any]
     """The winner's values of what was searched."""
     trials: int
     """How many there were."""

@@ -9,7 +9,6 @@ A search is carried out before the runs are planned: what it finds becomes a run
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,12 +106,10 @@ def carry_out(one: Searched, folder: Path, records: Path, crew: AnyCrew, notify:
     """
     from fittingroom.tune.finalists import outcome
     from fittingroom.tune.search import Search
-    from fittingroom.tune.together import carry_out_with
+    from fittingroom.tune.together import carry_out_with, places
 
-    with Search.at(folder / "searches" / one.key, one.space) as search:
-        minutes = one.space.budget.minutes
-        deadline = None if minutes is None else time.time() + 60 * minutes - search.seconds / crew.workers
-        carry_out_with(search, crew, deadline=deadline, notify=notify)
+    with Search.at(folder / "searches" / one.key, one.space, places=places(crew, 1)) as search:
+        carry_out_with(search, crew, deadline=search.deadline(), notify=notify)
         came = outcome(search)
     if came.winner is None:
         raise FittingRoomError(f"search {one.key}: {came.left}")
