@@ -3,9 +3,9 @@
     python -m benchmarks.searches [NAME…] [--workers 2]
     python -m benchmarks.searches compare NAME… [--workers 2]
 
-Each is the command that a person would give, ``fittingroom tune NAME``; stopped, the same command goes on. The recipe that it starts from and
-its winner are then trained on five seeds that neither the search nor its finalists had, and compared; ``compare`` does that alone, and
-replaces nothing but the comparison in the record. The searches of the reports are carried out by their studies.
+Each is the command that a person would give, ``fittingroom tune NAME``; stopped, the same command goes on. The recipe that it starts
+from and its winner are then trained on five seeds that neither the search nor its finalists had, and compared; ``compare`` does that
+alone, and replaces nothing but the comparison in the record. The searches of the reports are carried out by their studies.
 """
 
 from __future__ import annotations
