@@ -141,25 +141,19 @@ def _state(view: StudyView, progress: _Progress) -> dict[str, str]:
     return {"kind": "partial", "word": f"{progress.done:,} of {progress.planned:,} runs" if progress.done else "not run yet"}
 
 
-def _searches(study: Study) -> list[dict[str, str]]:
-    """Return the rows of the table of searches."""
-    rows = []
+def _searches(study: Study) -> dict[str, str]:
+    """Say what each search found."""
+    said = {}
     for key, one in study.found.items():
         scores = list(one.scores.values())
         score = partial(text.percent, digits=2) if one.metric == "validation.accuracy" else "{:.4f}".format
-        values = [f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {text.value(value)}" for key, value in one.params.items()]
-        rows.append(
-            {
-                "name": key,
-                "trials": f"{one.trials:,}",
-                "given_up": f"{one.given_up:,}",
-                "best": score(one.best),
-                "mean": score(statistics.fmean(scores)),
-                "spread": f"{score(min(scores))} to {score(max(scores))}, {text.plural(len(scores), 'seed')}",
-                "values": ", ".join(values),
-            }
+        values = [f"{name} {it:.3g}" if isinstance(it, float) else f"{name} {text.value(it)}" for name, it in one.params.items()]
+        said[key] = (
+            f"Best: {', '.join(values)}. Of {text.plural(one.trials, 'trial')}, {one.given_up} of them given up, the best scored "
+            f"{score(one.best)}; on {text.plural(len(scores), 'fresh seed')} the winner has {score(statistics.fmean(scores))} "
+            f"({score(min(scores))} to {score(max(scores))})."
         )
-    return rows
+    return said
 
 
 def _groups(verdicts: Sequence[Verdict]) -> list[tuple[str, str, int]]:
