@@ -39,19 +39,26 @@ app = typer.Typer(help="Studies: published reports as files that run and are jud
 @app.command("list")
 def list_studies(as_json: Json = False) -> None:
     """List the studies that come with the program."""
-    from fittingroom.study.file import load, shipped
+    from fittingroom.study.file import load, shipped, unsearched
     from fittingroom.study.plan import plan
 
     studies = [load(name) for name in shipped()]
     values = [
-        {"name": study.name, "title": study.title, "runs": len(plan(study)), "systems": len(study.runs), "claims": len(study.claims)}
+        {
+            "name": study.name,
+            "title": study.title,
+            "runs": len(plan(study)),
+            "searches": len(unsearched(study)),
+            "systems": len(study.runs),
+            "claims": len(study.claims),
+        }
         for study in studies
     ]
     if as_json:
         print_json(values)
         return
-    rows = [[str(value[column]) for column in ("name", "runs", "claims", "title")] for value in values]
-    print_table([("study", "left"), ("runs", "right"), ("claims", "right"), ("title", "left")], rows)
+    rows = [[str(value[column]) for column in ("name", "runs", "searches", "claims", "title")] for value in values]
+    print_table([("study", "left"), ("runs", "right"), ("searches", "right"), ("claims", "right"), ("title", "left")], rows)
 
 
 @app.command("show")
@@ -128,19 +135,19 @@ def run(
         raise UsageError(f"{records} is no folder; --records names the folder of a study's records")
     notify = notices()
     with _stoppable(name), open_crew(engine, address, workers, data_dir, device) as crew, execute.owned(base, study.name):
-        due = _due_searches(study, only or (), records, keep_earlier, epochs is None, notify)
+        due = _due_searches(study, only or (), records, keep_earlier, epochs is None)
         if not dry_run:
             for one in due:
                 _search(one, base, records, crew)
-            study = with_found(study, records, notify)
-            planned = plan(study, only or (), epochs, seeds)
+        study = with_found(study, records, notify)
+        planned = plan(study, only or (), epochs, seeds)
         stands = execute.standing(planned, records, keep_earlier, notify)
         to_time = stands.todo if engine == "local" else ()  # how fast this machine is says nothing of a cluster
         timings = measured_timings(to_time, stands.records, base, crew, note)
         for line in _standing_lines(planned, stands, keep_earlier):
             note(line)
         if dry_run:
-            _print_plan(planned, stands, timings, crew.workers, as_json)
+            _print_plan(planned, stands, timings, crew.workers, due, as_json)
             return
         if stands.todo:
             note(_expected(stands.todo, timings, crew.workers))
@@ -183,13 +190,11 @@ def verdicts(name: StudyName, records: Records = None, runs_dir: RunsDir = Path(
     _print_verdicts(found)
 
 
-def _due_searches(
-    study: Study, only: Sequence[str], records: Path, keep_earlier: bool, whole: bool, notify: Callable[[str], None]
-) -> list[Searched]:
+def _due_searches(study: Study, only: Sequence[str], records: Path, keep_earlier: bool, whole: bool) -> list[Searched]:
     """The searches that are still to be carried out, each said in a line."""
     from fittingroom.study.searches import searches, with_found
 
-    there = with_found(study, records, notify, code=not keep_earlier).found
+    there = with_found(study, records, code=not keep_earlier).found
     due = [one for one in searches(study, only) if one.key not in there]
     for one in due:
         trials = one.space.trials
@@ -255,7 +260,9 @@ def _expected(todo: Sequence[Planned], timings: Timings, workers: int) -> str:
     return f"about {duration(seconds)} with {workers} {'worker' if workers == 1 else 'workers'}{more}"
 
 
-def _print_plan(planned: Sequence[Planned], stands: Standing, timings: Timings, workers: int, as_json: bool) -> None:
+def _print_plan(
+    planned: Sequence[Planned], stands: Standing, timings: Timings, workers: int, due: Sequence[Searched], as_json: bool
+) -> None:
     from fittingroom.study.timing import expected_together
 
     todo = {one.key for one in stands.todo}
@@ -264,13 +271,17 @@ def _print_plan(planned: Sequence[Planned], stands: Standing, timings: Timings, 
     total, unknown = expected_together(stands.todo, timings, workers)
     if as_json:
         plan = [{**_planned(one), "to_do": one.key in todo, "seconds": seconds[one.key], "threads": threads[one.key]} for one in planned]
-        print_json({"plan": plan, "workers": workers, "seconds": total, "unknown": unknown})
+        searches = [{"key": one.key, "trials": one.space.trials} for one in due]
+        print_json({"plan": plan, "searches": searches, "workers": workers, "seconds": total, "unknown": unknown})
         return
     states = {one.key: "to do" if one.key in todo else "failed" if one.key in stands.failed else "done" for one in planned}
     rows = [[one.key, states[one.key], str(threads[one.key]), _time(seconds[one.key])] for one in planned]
     print_table([("run", "left"), ("", "left"), ("threads", "right"), ("time", "right")], rows)
     print_line("")
     print_line(_expected(stands.todo, timings, workers))
+    if due:
+        take = "a search takes" if len(due) == 1 else f"{len(due)} searches take"
+        print_line(f"and, before that, what {take}, of which nobody knows yet")
 
 
 @contextmanager
