@@ -23,6 +23,7 @@ from typing import Any
 from fittingroom.cluster import AnyCrew
 from fittingroom.errors import RunError
 from fittingroom.files import explain, write_json
+from fittingroom.models import entry
 from fittingroom.runs import Run
 from fittingroom.study.code import fingerprint
 from fittingroom.study.plan import Planned
@@ -188,7 +189,8 @@ def execute(
 def _note_work(one: Planned, event: Event, progress: Progress) -> None:
     epochs = one.loaded.recipe.train.epochs
     if event.kind in ("done", "failed"):
-        progress.note(one.key, 1.0, 1.0)
+        # A network that ends without a step was finished before; a classical model is fitted in one go, of which no step is told.
+        progress.note(one.key, 0.0 if entry(one.loaded.recipe.model.name).kind == "classical" else 1.0, 1.0)
     elif event.kind == "step":
         begun = event.values["epoch"] - 1
         progress.note(one.key, begun / epochs, (begun + event.values["part"]) / epochs)

@@ -24,7 +24,7 @@ from fittingroom.study.file import Study, load
 from fittingroom.study.plan import Planned, plan
 from fittingroom.study.results import read_records
 from fittingroom.study.timing import Timings, expected_together, kind, measured_timings
-from fittingroom.workers import Crew, Event
+from fittingroom.workers import Crew, Event, Job
 from tests.processes import Child, until
 from tests.study.small import write_study
 
@@ -216,6 +216,13 @@ def test_time_left(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     assert progress.left == pytest.approx(2 * 0.15 / 0.15)
     progress.note("a", before=0.75, work=1.0)
     assert progress.left == 0
+
+
+def test_a_model_fitted_in_one_go_tells_of_the_pace(study: Study) -> None:
+    progress = Progress(7, {one.key: 1.0 for one in plan(study)})
+    bayes = next(one for one in plan(study) if one.run == "bayes")
+    execute._note_work(bayes, Event(Job(bayes.key, bayes.loaded, Path()), "done", {}), progress)
+    assert (progress.work, progress.before) == ({bayes.key: 1.0}, {bayes.key: 0.0})
 
 
 def timed(one: float | None, two: float | None) -> Mapping[str, Any]:
