@@ -28,6 +28,7 @@ from fittingroom.data.arrays import Images
 from fittingroom.data.catalog import Surroundings
 from fittingroom.study.file import load
 from fittingroom.study.results import read_results
+from fittingroom.study.searches import with_found
 from fittingroom.study.verdict import judge
 from tests.cli.running import Done, every_command
 from tests.cli.running import fittingroom as run_command
@@ -177,8 +178,9 @@ def test_the_page_of_recipes_is_up_to_date() -> None:
 def test_the_words_of_the_findings_rest_on_what_is_compared() -> None:
     """A verdict that stays, but of another rival, stops the page too."""
     findings = runpy.run_path(str(ROOT / "docs" / "make_findings.py"))
-    study = load("cnn-vs-svm")
-    verdicts = judge(study, read_results(ROOT / "records" / "studies" / study.name, study))
+    records = ROOT / "records" / "studies" / "cnn-vs-svm"
+    study = with_found(load("cnn-vs-svm"), records)
+    verdicts = judge(study, read_results(records, study))
     assert "one convolution does better than two" in findings["_prose"](study.name, verdicts)
     number = next(index for index, one in enumerate(verdicts) if one.claim.id == "fewer-layers-do-better")
     first, second = verdicts[number].evidence["comparisons"]
