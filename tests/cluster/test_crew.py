@@ -342,12 +342,17 @@ def test_ray_on_this_machine(made_set: Path, tmp_path: Path) -> None:
 
 
 def test_what_the_page_shows(two: Nodes, tmp_path: Path) -> None:
-    """The command of docs/cluster.md, with the lines that it shows."""
-    page = ROOT / "docs" / "cluster.md"
-    shown = next(found["text"] for found in blocks(page, "console") if "study run" in found["text"])
-    line, *lines = [text for text in shown.splitlines() if text.strip(" …")]
+    """The commands of docs/cluster.md that train runs on a cluster, with the lines that it shows."""
     (tmp_path / "docs").symlink_to(ROOT / "docs")
-    words = line.replace("HEAD:6379", two.address).split()[2:]
-    done = process(*words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, capture_output=False)
-    assert done.code == 0, done.out
-    compare(Command(line, lines, True), Done(done.code, "", "", done.out))
+    for block in blocks(ROOT / "docs" / "tuning.md", "text"):
+        if block["mode"] == "file":
+            (tmp_path / block["why"]).write_text(block["text"], encoding="utf-8")
+    shown = [found["text"] for found in blocks(ROOT / "docs" / "cluster.md", "console") if "--engine ray" in found["text"]]
+    commands = [command for text in shown for command in text.split("$ fittingroom ") if command]
+    assert {command.split()[0] for command in commands} == {"study", "tune", "train", "compare"}
+    for command in commands:
+        line, *lines = [text for text in command.splitlines() if text.strip(" …")]
+        words = line.replace("HEAD:6379", two.address).split()
+        done = process(*words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, capture_output=False)
+        assert done.code == 0, done.out
+        compare(Command(line, lines, True), Done(done.code, "", "", done.out))
