@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -135,7 +136,7 @@ def run(
         raise UsageError(f"{records} is no folder; --records names the folder of a study's records")
     notify = notices()
     with _stoppable(name), open_crew(engine, address, workers, data_dir, device) as crew, execute.owned(base, study.name):
-        due = _due_searches(study, only or (), records, keep_earlier, epochs is None)
+        due = _due_searches(study, only or (), records, keep_earlier, epochs)
         if not dry_run:
             for one in due:
                 _search(one, base, records, crew)
@@ -190,26 +191,31 @@ def verdicts(name: StudyName, records: Records = None, runs_dir: RunsDir = Path(
     _print_verdicts(found)
 
 
-def _due_searches(study: Study, only: Sequence[str], records: Path, keep_earlier: bool, whole: bool) -> list[Searched]:
+def _due_searches(study: Study, only: Sequence[str], records: Path, keep_earlier: bool, epochs: int | None) -> list[Searched]:
     """The searches that are still to be carried out, each said in a line."""
     from fittingroom.study.searches import searches, with_found
 
     there = with_found(study, records, code=not keep_earlier).found
     due = [one for one in searches(study, only) if one.key not in there]
+    why = ""
+    if epochs is not None:
+        why = "a search is not shortened by --epochs"
+    elif find_spec("optuna") is None:
+        why = "Optuna is not installed; pip install 'fittingroom[tune]'"
     for one in due:
-        trials = one.space.trials
-        most = "" if trials is None else f" of {trials} trials"
-        epochs = one.space.recipe({}).recipe.train.epochs
-        left_out = "" if whole else "; left out, as a search is not shortened by --epochs"
-        note(f"search {one.key}{most}, {epochs} epochs each, comes first{left_out}")
-    return due if whole else []
+        trials = "" if one.space.trials is None else f" of {one.space.trials} trials"
+        each = one.space.recipe({}).recipe.train.epochs
+        note(f"search {one.key}{trials}, {each} epochs each, {f'is left out: {why}' if why else 'comes first'}")
+    return [] if why else due
 
 
 def _search(one: Searched, folder: Path, records: Path, crew: AnyCrew) -> None:
     """Carry a search out, watched as `fittingroom tune` is."""
+    from fittingroom.cli.tune import watched
     from fittingroom.study.searches import carry_out
 
-    carry_out(one, folder, records, crew, lambda line: note(f"{one.key}: {line}"))
+    note(f"search {one.key}:")
+    carry_out(one, folder, records, crew, watched)
 
 
 def _judged(study: Study, records: Path, notify: Callable[[str], None]) -> tuple[list[Result], list[Verdict]]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fittingroom.tune.space import Objective
     from fittingroom.tune.worker import Order
 
-__all__ = ["tune"]
+__all__ = ["tune", "watched"]
 
 SHOWN_TRIALS = 10
 SHOWN_IN_HAND = 2
@@ -106,7 +106,7 @@ def tune(
             threads=threads or (1 if crew or places > 1 else None),
         )
         try:
-            with _watched(search, places, order.deadline, quiet) as notify:
+            with watched(search, places, order.deadline, quiet) as notify:
                 _work(order, search, places, crew, notify)
         except KeyboardInterrupt:
             note("stopped; go on with the same command")
@@ -139,7 +139,7 @@ def _work(order: Order, search: Search, workers: int, crew: AnyCrew | None, noti
 
 
 @contextmanager
-def _watched(search: Search, places: int, deadline: float | None, quiet: bool) -> Iterator[Callable[[str], None]]:
+def watched(search: Search, places: int, deadline: float | None, quiet: bool = False) -> Iterator[Callable[[str], None]]:
     """Watch a search: a line for each trial that ends, and on a terminal below them how far it is."""
     from rich.console import Console
 

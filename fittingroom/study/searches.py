@@ -9,10 +9,11 @@ A search is carried out before the runs are planned: what it finds becomes a run
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -25,7 +26,12 @@ from fittingroom.study.file import Found, Study, combined, search_key, space_of
 from fittingroom.study.results import checksum
 from fittingroom.tune.space import Space
 
+if TYPE_CHECKING:
+    from fittingroom.tune.search import Search
+
 __all__ = ["Searched", "carry_out", "searches", "with_found"]
+
+Watched = Callable[["Search", int, float | None], AbstractContextManager[Callable[[str], None]]]
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,13 @@ def with_found(study: Study, records: Path, notify: Callable[[str], None] = lamb
     return study.model_copy(update={"found": found})
 
 
-def carry_out(one: Searched, folder: Path, records: Path, crew: AnyCrew, notify: Callable[[str], None] = lambda line: None) -> None:
+@contextmanager
+def _unwatched(search: Search, places: int, deadline: float | None) -> Iterator[Callable[[str], None]]:
+    """Tell nobody of a search."""
+    yield lambda line: None
+
+
+def carry_out(one: Searched, folder: Path, records: Path, crew: AnyCrew, watched: Watched = _unwatched) -> None:
     """Carry a search out, or go on with it, and record what it found.
 
     Args:
@@ -98,18 +110,21 @@ def carry_out(one: Searched, folder: Path, records: Path, crew: AnyCrew, notify:
         folder: of the study's runs; the caller owns it.
         records: folder of the study's records.
         crew: the workers, here or on a cluster.
-        notify: takes a line for each trial and each finalist that ends.
+        watched: watches it, given how many trials there are side by side and until when; what it enters takes a line for each that ends.
 
     Raises:
-        ExtraMissing: Optuna is not installed.
+        ModuleNotFoundError: Optuna, an extra, is not installed.
         FittingRoomError: it came to no winner, or something that a person must mend.
     """
     from fittingroom.tune.finalists import outcome
     from fittingroom.tune.search import Search
-    from fittingroom.tune.together import carry_out_with, places
+    from fittingroom.tune.together import carry_out_with
+    from fittingroom.tune.together import places as side_by_side
 
-    with Search.at(folder / "searches" / one.key, one.space, places=places(crew, 1)) as search:
-        carry_out_with(search, crew, deadline=search.deadline(), notify=notify)
+    with Search.at(folder / "searches" / one.key, one.space, places=side_by_side(crew, 1)) as search:
+        deadline = search.deadline()
+        with watched(search, side_by_side(crew, 1), deadline) as notify:
+            carry_out_with(search, crew, deadline=deadline, notify=notify)
         came = outcome(search)
     if came.winner is None:
         raise FittingRoomError(f"search {one.key}: {came.left}")

@@ -260,10 +260,10 @@ def test_what_is_searched_for_is_found_first_and_once(own_home: Path) -> None:
     Path("space.toml").write_text(SPACE.replace("DATA", "digits"), encoding="utf-8")
     file = write_study(own_home, "digits", text=SEARCHING.replace('readings = { scale = ["unit", "raw"] }', ""))
     short = fittingroom("study", "run", file, "--only", "found", "--epochs", 1)
-    assert "search found of 2 trials, 2 epochs each, comes first; left out, as a search is not shortened" in short.err
+    assert "search found of 2 trials, 2 epochs each, is left out: a search is not shortened by --epochs" in short.err
     done = fittingroom("study", "run", file, "--workers", 2)
     assert done.code == 0, done.err
-    assert "found: trial 1" in done.err
+    assert "search found:\ntrial 0" in done.err or "search found:\ntrial 1" in done.err
     assert "[4/4]" in done.err
     assert "nothing-better: not supported" in done.out
     again = fittingroom("study", "run", file)
@@ -272,3 +272,13 @@ def test_what_is_searched_for_is_found_first_and_once(own_home: Path) -> None:
     page = Path("runs/studies/small/report.html").read_text(encoding="utf-8")
     assert 'id="searches"' in page
     assert "optim.lr 0.01" in page
+
+
+def test_without_optuna_a_search_is_left_out(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("space.toml").write_text(SPACE.replace("DATA", "digits"), encoding="utf-8")
+    file = write_study(own_home, "digits", text=SEARCHING)
+    monkeypatch.setattr("fittingroom.cli.study.find_spec", lambda name: None)
+    done = fittingroom("study", "run", file, "--dry-run")
+    assert done.code == 0, done.err
+    assert "search found-raw of 2 trials, 2 epochs each, is left out: Optuna is not installed; pip install 'fittingroom[tune]'" in done.err
+    assert "before that" not in done.out
