@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from fittingroom.cli import study as cli_study
 from fittingroom.runs import Run
-from fittingroom.study.file import shipped
+from fittingroom.study.file import load, shipped
 from tests.cli.running import Done, fittingroom, snapshot
 from tests.processes import Child, until
 from tests.study.small import TEXT, write_study
@@ -259,8 +260,6 @@ def test_a_plan_of_what_is_recorded_in_part(study: Path) -> None:
 def test_what_is_searched_for_is_found_first_and_once(own_home: Path) -> None:
     Path("space.toml").write_text(SPACE.replace("DATA", "digits"), encoding="utf-8")
     file = write_study(own_home, "digits", text=SEARCHING.replace('readings = { scale = ["unit", "raw"] }', ""))
-    short = fittingroom("study", "run", file, "--only", "found", "--epochs", 1)
-    assert "search found of 2 trials, 2 epochs each, is left out: a search is not shortened by --epochs" in short.err
     done = fittingroom("study", "run", file, "--workers", 2)
     assert done.code == 0, done.err
     assert "search found:\ntrial 0" in done.err or "search found:\ntrial 1" in done.err
@@ -274,11 +273,20 @@ def test_what_is_searched_for_is_found_first_and_once(own_home: Path) -> None:
     assert "optim.lr 0.01" in page
 
 
-def test_without_optuna_a_search_is_left_out(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("epochs", "installed", "said"),
+    [
+        (None, True, "comes first"),
+        (1, True, "is left out: a search is not shortened by --epochs"),
+        (None, False, "is left out: Optuna is not installed; pip install 'fittingroom[tune]'"),
+    ],
+)
+def test_a_search_is_announced_or_left_out(
+    own_home: Path, epochs: int | None, installed: bool, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("space.toml").write_text(SPACE.replace("DATA", "digits"), encoding="utf-8")
-    file = write_study(own_home, "digits", text=SEARCHING)
-    monkeypatch.setattr("fittingroom.cli.study.find_spec", lambda name: None)
-    done = fittingroom("study", "run", file, "--dry-run")
-    assert done.code == 0, done.err
-    assert "search found-raw of 2 trials, 2 epochs each, is left out: Optuna is not installed; pip install 'fittingroom[tune]'" in done.err
-    assert "before that" not in done.out
+    study = load(write_study(own_home, "digits", text=SEARCHING))
+    monkeypatch.setattr(cli_study, "find_spec", lambda name: object() if installed else None)
+    due = cli_study._due_searches(study, ["found"], own_home, False, epochs)
+    assert [one.key for one in due] == ([] if said.startswith("is left out") else ["found-unit", "found-raw"])
+    assert f"search found-raw of 2 trials, 2 epochs each, {said}" in capsys.readouterr().err
