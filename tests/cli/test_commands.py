@@ -145,6 +145,7 @@ class Judged(Schema):
 class Opening(Schema):
     time: str
     reason: str
+    images: str
 
 
 class Evaluated(Schema):

@@ -257,6 +257,7 @@ def test_a_plan_of_what_is_recorded_in_part(study: Path) -> None:
     fittingroom("study", "plan", study, "--cores", 0).refused(2, "--cores")
 
 
+@pytest.mark.slow
 def test_what_is_searched_for_is_found_first_and_once(own_home: Path) -> None:
     Path("space.toml").write_text(SPACE.replace("DATA", "digits"), encoding="utf-8")
     file = write_study(own_home, "digits", text=SEARCHING.replace('readings = { scale = ["unit", "raw"] }', ""))
