@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fittingroom import experiment, models, recipe, runs
+from fittingroom import models, recipe, runs
 from fittingroom.cluster import AnyCrew
 from fittingroom.errors import RunError, UsageError, nearest
 from fittingroom.evaluate import Evaluation
@@ -22,10 +22,12 @@ from fittingroom.evaluate.compare import (
     compare_two,
     recipe_names,
 )
-from fittingroom.experiment import Setting
 from fittingroom.recipe import Loaded
 from fittingroom.runs import Run
 from fittingroom.workers import Event, Job
+
+if TYPE_CHECKING:
+    from fittingroom.experiment import Setting
 
 __all__ = ["begin_or_go_on", "compare", "compare_recipes", "evaluate", "load_run", "names_of", "train", "train_with"]
 
@@ -49,6 +51,8 @@ def train(
         runs_dir: the folder of all runs.
         setting: device, threads, where data is looked for, callbacks.
     """
+    from fittingroom import experiment  # it needs torch, and comparing does not
+
     source = what.values if isinstance(what, recipe.Recipe) else what
     loaded = recipe.load(source, overrides or {})
     return experiment.train(loaded, Path(run_dir) if run_dir is not None else None, Path(runs_dir), setting)
@@ -61,6 +65,8 @@ def load_run(reference: str | Path, runs_dir: str | Path = "runs") -> Run:
 
 def evaluate(run: Run | str | Path, *, test: bool = False, setting: Setting | None = None) -> Evaluation:
     """Measure a run on validation, or, with ``test=True``, on the test set: the opening is written down."""
+    from fittingroom import experiment
+
     found = run if isinstance(run, Run) else load_run(run)
     result = experiment.evaluate(found, test=test, reason="fittingroom.evaluate(test=True)", setting=setting)
     return Evaluation.from_json(result["test" if test else "validation"])
@@ -184,6 +190,8 @@ def train_with(
 
 def begin_or_go_on(loaded: Loaded, runs_dir: str | Path = "runs", setting: Setting | None = None) -> Run:
     """Train a recipe into a new run folder, or go on with the newest run of it that was stopped or killed."""
+    from fittingroom import experiment
+
     begun = runs.unfinished(Path(runs_dir), loaded.recipe)
     return experiment.train(loaded, None, Path(runs_dir), setting) if begun is None else experiment.resume(begun, setting)
 

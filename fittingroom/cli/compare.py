@@ -62,16 +62,17 @@ def compare(
     """Compare recipes: is the difference more than chance, does it matter, what does it cost, and how many seeds would decide?"""
     from fittingroom import api
     from fittingroom.evaluate.compare import METRICS
-    from fittingroom.experiment import Setting
 
     check_engine(engine, address)
     if margin is not None and metric in METRICS and METRICS[metric].unit == "share":
         margin /= 100  # points
-    setting = Setting(data_dir=data_dir, device=device, threads=threads, notify=notices())
 
     def train_all(missing: Sequence[Loaded]) -> None:
+        from fittingroom.experiment import Setting  # it needs torch, and comparing does not
+
         names = api.names_of(*what, runs_dir=runs_dir)
         if engine == "local" and (workers or 1) == 1:
+            setting = Setting(data_dir=data_dir, device=device, threads=threads, notify=notices())
             _train(missing, names, runs_dir, setting, quiet)
             return
         with open_crew(engine, address, workers, data_dir, device) as crew:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -43,6 +45,15 @@ def test_two_runs(runs: Path) -> None:
     assert "Best for its seconds: " in done.out
     assert "has one seed only" in done.err
     assert max(map(len, done.out.splitlines())) <= 80
+
+
+def test_stored_predictions_are_compared_without_torch(runs: Path) -> None:
+    """Loading it would take three quarters of the time."""
+    command = "import sys; from fittingroom.cli import main; sys.argv[0] = 'fittingroom'\n"
+    command += "try:\n    main.main()\nfinally:\n    assert 'torch' not in sys.modules\n"
+    done = subprocess.run([sys.executable, "-c", command, "compare", runs], capture_output=True, text=True)
+    assert (done.returncode, "AssertionError" in done.stderr) == (0, False), done.stderr
+    assert "McNemar" in done.stdout
 
 
 def test_a_folder_stands_for_its_runs(runs: Path) -> None:
