@@ -73,6 +73,11 @@ def doubts(record: Record) -> list[str]:
     commit = record["environment"]["commit"] or ""
     if commit.endswith("+"):
         said.append(f"The program was {commit[:-1]} with changes that were not committed.")
+    if not all("plain" in cell["peers"] for cell in record["cells"]):
+        said.append(
+            "It was an earlier form of the benchmark, in which the start of a `DataLoader`'s workers could fall into what was timed: the "
+            "ratios over `DataLoader` and Lightning may be too high."
+        )
     loads = [load for entry in (*record["cells"], *record["inference"]) for load in entry.get("load", [])]
     busy = [load for load in loads if load > record["settings"]["threads"] + BUSY]
     if busy:
