@@ -130,7 +130,7 @@ class Found(Table):
     """What they were judged by."""
     best: float
     """The best score of a trial."""
-    scores: dict[str, float]
+    scores: dict[str, float] = Field(min_length=1)
     """The winner's, on seeds that no trial had, by seed."""
 
 

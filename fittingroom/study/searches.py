@@ -1,7 +1,7 @@
 """The searches of a study: runs whose values are not written down but found, by the tuner.
 
-    FOLDER/searches/KEY/        the tuner's folder of a search
-    RECORDS/searches/KEY.json   what is kept of one that has come to a winner
+    FOLDER/searches/KEY-DIGITS/   the tuner's folder of a search; the digits stand for its space and the code
+    RECORDS/searches/KEY.json     what is kept of one that has come to a winner
 
 A search is carried out before the runs are planned: what it finds becomes a run of the study like any other, on the study's own seeds.
 """
@@ -121,7 +121,7 @@ def carry_out(one: Searched, folder: Path, records: Path, crew: AnyCrew, watched
     from fittingroom.tune.together import carry_out_with
     from fittingroom.tune.together import places as side_by_side
 
-    with Search.at(folder / "searches" / one.key, one.space, places=side_by_side(crew, 1)) as search:
+    with Search.at(_folder(folder, one), one.space, places=side_by_side(crew, 1)) as search:
         deadline = search.deadline()
         with watched(search, side_by_side(crew, 1), deadline) as notify:
             carry_out_with(search, crew, deadline=deadline, notify=notify)
@@ -143,6 +143,11 @@ def carry_out(one: Searched, folder: Path, records: Path, crew: AnyCrew, watched
 
 def _path(records: Path, one: Searched) -> Path:
     return records / "searches" / f"{one.key}.json"
+
+
+def _folder(folder: Path, one: Searched) -> Path:
+    """A search of another space, or by other code, is another search."""
+    return folder / "searches" / f"{one.key}-{checksum({'space': _described(one.space), 'code': one.code})[:8]}"
 
 
 def _described(space: Space) -> dict[str, Any]:
@@ -170,8 +175,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _found(values: Mapping[str, Any]) -> Found:
     search = values["search"]
-    winner = next(one for one in search["finalists"] if one["number"] == search["winner"])
-    trials = {trial["number"]: trial for trial in search["trials"]}
+    finalists, trials = ({one["number"]: one for one in search[part]} for part in ("finalists", "trials"))
     return Found(
         recipe=values["recipe"],
         params=trials[search["winner"]]["params"],
@@ -179,5 +183,5 @@ def _found(values: Mapping[str, Any]) -> Found:
         given_up=sum(trial["state"] == "pruned" for trial in trials.values()),
         metric=search["metric"],
         best=search["best"]["value"],
-        scores=winner["scores"],
+        scores=finalists[search["winner"]]["scores"],
     )

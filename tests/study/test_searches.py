@@ -14,7 +14,7 @@ from fittingroom.study.execute import OPENING
 from fittingroom.study.file import Study, cells, load, recipe_of, unsearched
 from fittingroom.study.plan import plan
 from fittingroom.study.results import checksum
-from fittingroom.study.searches import carry_out, searches, with_found
+from fittingroom.study.searches import _folder, carry_out, searches, with_found
 from fittingroom.workers import Crew
 from tests.study.small import write_study
 
@@ -97,11 +97,11 @@ def test_what_is_found_is_a_run_like_any_other(study: Study, folder: Path) -> No
 
 def test_the_record_tells_what_the_runs_do(study: Study, folder: Path) -> None:
     found = with_found(study, folder / "records").found["found-unit"]
-    trials = [Run(path.parent) for path in sorted((folder / "searches" / "found-unit" / "trials").rglob("recipe.toml"))]
+    trials = [Run(path.parent) for path in sorted((folder / "searches").glob("found-unit-*/trials/*/recipe.toml"))]
     best = {run.recipe.optim.lr: max(line["validation"]["accuracy"] for line in run.history) for run in trials}
     assert (found.trials, found.given_up, found.params) == (2, 0, {"optim.lr": 0.01})
     assert found.best == best[0.01] > best[1e-7]
-    fresh = [Run(path.parent) for path in sorted((folder / "searches" / "found-unit" / "finalists").rglob("recipe.toml"))]
+    fresh = [Run(path.parent) for path in sorted((folder / "searches").glob("found-unit-*/finalists/*/recipe.toml"))]
     assert {str(run.recipe.seed): max(line["validation"]["accuracy"] for line in run.history) for run in fresh} == found.scores
     assert str(folder) not in (folder / "records" / "searches" / "found-unit.json").read_text()
     assert all("test" not in run.evaluation for run in trials + fresh), OPENING
@@ -114,7 +114,10 @@ def test_a_record_of_another_search_or_a_damaged_one_is_none(made_set: Path, stu
     assert "of another space" in said[0]
     path = tmp_path / "searches" / "found-unit.json"
     path.parent.mkdir()
-    for damage in ("", "[]", (folder / "records" / "searches" / "found-unit.json").read_text().replace('"winner": 1', '"winner": 0')):
+    sound = (folder / "records" / "searches" / "found-unit.json").read_text()
+    values = {key: value for key, value in json.loads(sound).items() if key != "sha256"}
+    foreign = {**values, "search": {**values["search"], "winner": 7}}  # whole, and of no finalist
+    for damage in ("", "[]", sound.replace('"winner": 1', '"winner": 0'), json.dumps({**foreign, "sha256": checksum(foreign)})):
         path.write_text(damage, encoding="utf-8")
         said.clear()
         assert with_found(study, tmp_path, said.append).found == {}
@@ -146,3 +149,13 @@ def test_what_cannot_be_meant_is_refused(made_set: Path, tmp_path: Path, before:
         load(written(tmp_path, made_set, STUDY.replace(before, after)))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_another_space_or_code_is_another_search(made_set: Path, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of a search that was begun is gone on with by no other one."""
+    other = load(written(tmp_path, made_set, space=SPACE.replace("0.01", "0.02")))
+    places = [_folder(tmp_path, searches(one)[0]) for one in (study, study, other)]
+    monkeypatch.setattr("fittingroom.study.searches.fingerprint", lambda model: "other")
+    places.append(_folder(tmp_path, searches(study)[0]))
+    assert len(set(places)) == 3
+    assert places[0] == places[1]
