@@ -1,4 +1,4 @@
-"""How accurate `compact` is in two, five and ten minutes, into ``records/accuracy.json``.
+"""How accurate `compact` is in the minutes it may take, into ``records/accuracy.json``.
 
     python -m benchmarks.accuracy [--seeds 5]
 
@@ -27,7 +27,7 @@ from fittingroom.runs import Run
 ROOT = Path(__file__).parent.parent
 RECORD = ROOT / "records" / "accuracy.json"
 RUNS = ROOT / "runs" / "accuracy"
-RECIPES = {"compact": 2, "compact-5-minutes": 5, "compact-10-minutes": 10}
+RECIPES = {"compact": 2}
 """Each with the minutes that it may take."""
 
 
