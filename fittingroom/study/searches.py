@@ -40,12 +40,10 @@ class Searched:
 
     Attributes:
         key: names it, and its files.
-        run: the run that is made of what it finds.
         space: what is searched.
     """
 
     key: str
-    run: str
     space: Space
 
     @property
@@ -63,7 +61,7 @@ def searches(study: Study, only: Iterable[str] = ()) -> list[Searched]:
     """
     wanted = set(only)
     return [
-        Searched(search_key(name, cell), name, space_of(study, name, cell))
+        Searched(search_key(name, cell), space_of(study, name, cell))
         for name, runs in study.runs.items()
         if runs.search is not None and (not wanted or name in wanted)
         for cell in combined(runs.grid)
