@@ -2,7 +2,7 @@
 
 A recipe's values are compared themselves, and the data have a checksum; so neither the module of recipes nor the readers of file
 formats are part of a fingerprint. What is: how data are split, scaled, augmented and handed out; the model and what it is built
-from; the loop, its optimisers and losses; the native kernels; and how an experiment puts these together.
+from; for a network the loop, its optimisers and losses, and the native kernels; and how an experiment puts these together.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ EVERYWHERE: Mapping[str, tuple[str, ...]] = {
     "experiment.py": (
         "Machine", "Prepared", "prepare", "new_model", "_train_network", "_train_classical", "_features", "_probabilities", "_predictions",
     ),
-    **{f"data/{name}.py": () for name in ("augment", "normalise", "resident", "resize", "split")},
+    **{f"data/{name}.py": () for name in ("normalise", "resize", "split")},
     "models/__init__.py": ("build", "build_classical", "_outline"),
-    "train": (),
-    "native": (),
 }  # fmt: skip
 """Files, and folders of files, that every result depends on, beside the model's own; of some files these functions and classes alone."""
+
+NETWORKS: Mapping[str, tuple[str, ...]] = {"data/augment.py": (), "data/resident.py": (), "train": (), "native": ()}
+"""The same for networks alone: classical models are fitted in one go."""
 
 # A comment, or a text: inside a text there is no comment.
 C_TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
@@ -42,9 +43,10 @@ def fingerprint(model: str) -> str:
     Raises:
         UsageError: no model has that name.
     """
-    builder = models.entry(model).builder.split(":")[0]
+    entry = models.entry(model)
+    builder = entry.builder.split(":")[0]
     files: dict[Path, tuple[str, ...]] = dict.fromkeys(_imported(PACKAGE.parent / f"{builder.replace('.', '/')}.py"), tuple[str, ...]())
-    for name, only in EVERYWHERE.items():
+    for name, only in (EVERYWHERE if entry.kind == "classical" else EVERYWHERE | NETWORKS).items():
         part = PACKAGE / name
         files |= dict.fromkeys(part.glob("*.*") if part.is_dir() else [part], only)
     digest = hashlib.sha256()

@@ -6,6 +6,7 @@ import pytest
 
 from fittingroom import models
 from fittingroom.errors import UsageError
+from fittingroom.study import code
 from fittingroom.study.code import EVERYWHERE, PACKAGE, fingerprint, meaning, meaning_of_c
 
 CODE = '''
@@ -72,3 +73,13 @@ def test_each_model_has_its_own_and_they_stay() -> None:
     assert all(len(fingerprint(name)) == 16 for name in models.names())
     with pytest.raises(UsageError, match="did you mean 'lenet5'"):
         fingerprint("lenet")
+
+
+def test_a_classical_model_does_not_depend_on_what_trains_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {name: fingerprint(name) for name in ("svc-rbf", "lenet5")}
+    monkeypatch.setattr(code, "NETWORKS", {})
+    assert fingerprint("svc-rbf") == before["svc-rbf"]
+    assert fingerprint("lenet5") != before["lenet5"]
+    source = (PACKAGE / "models" / "classical.py").read_text(encoding="utf-8")
+    assert "fittingroom.train" not in source
+    assert "fittingroom.native" not in source
