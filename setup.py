@@ -25,8 +25,7 @@ class BuildKernels(build_ext):
             print(f"fittingroom: no native kernels ({reason}); the plain path will be taken", file=sys.stderr)
 
 
-
-HEADERS = [str(NATIVE / name) for name in ("lanes.h", "avx512.h", "convolution.h", "convolution.c", "places.h", "dense.h")]
+HEADERS = [str(NATIVE / name) for name in runpy.run_path(str(NATIVE / "build.py"))["SOURCES"][1:]]
 
 setup(
     ext_modules=[Extension("fittingroom.native._kernels", [str(NATIVE / "kernels.c")], depends=HEADERS, optional=True)],

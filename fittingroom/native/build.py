@@ -15,7 +15,7 @@ from pathlib import Path
 __all__ = ["Unavailable", "build", "compile_to", "find_compiler", "source_hash"]
 
 HERE = Path(__file__).parent
-SOURCES = ("kernels.c", "lanes.h", "avx512.h", "convolution.h", "convolution.c", "places.h", "dense.h")
+SOURCES = ("kernels.c", "lanes.h", "avx512.h", "convolution.h", "convolution.c", "places.h", "dense.h", "winograd.h", "winograd.c")
 FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden")
 # Tried in order, for compilers that do not know the newest instructions or none of them.
 FALLBACKS: tuple[tuple[str, ...], ...] = ((), ("-DNO_AVX512",), ("-DPORTABLE_ONLY",))

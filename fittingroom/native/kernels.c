@@ -34,6 +34,7 @@
 enum { NONE = 0, MAX = 1, AVERAGE = 2 };
 enum { IDENTITY = 0, RELU = 1, TANH = 2, SIGMOID = 3 };
 enum { AFTER = 1, BEFORE = 2 };
+enum { WHOLE = 2 }; /* of numbers that are float32, and as many as fill all vectors */
 
 /* The arguments of a call as Python packs them: 8 bytes each. Pointers may be 0 where the tensor does not take part. */
 struct call {
@@ -82,6 +83,23 @@ struct convolution {
     int *failed;                /* set where there is no memory */
 };
 
+/* A convolution by fewer products (winograd.h). All numbers are float32. */
+struct winograd {
+    const float *x, *grad_out, *weight, *bias;
+    float *out, *grad_weight, *grad_bias;
+    int64_t inputs, height, width, outputs, out_height, out_width, kernel, tile, top, left;
+    int64_t stride_output, stride_input, stride_row, stride_column;
+    int64_t tiles_down, tiles_across, tiles; /* in an image, and in all of them */
+    int64_t panels;                          /* outputs in whole panels */
+    int64_t at_once, first, count;           /* tiles of a group, the first of it, how many they are */
+    int64_t spread_apart, columns_apart, kernels_apart; /* numbers from one point to the next */
+    float *kernels, *spread, *gradients, *sums;
+    int *failed;                             /* set where there is no memory */
+};
+
+/* Memory for so many numbers that starts with a line of the cache, of no meaning; 0 where there is none. */
+static float *aligned_memory(int64_t numbers) { return aligned_alloc(64, ((size_t)numbers * sizeof(float) + 63) / 64 * 64); }
+
 /* To bfloat16, to nearest even; NaN stays NaN. */
 static uint16_t rounded(float value) {
     uint32_t bits;
@@ -91,6 +109,7 @@ static uint16_t rounded(float value) {
 
 struct job {
     const struct convolution *convolution;
+    const struct winograd *winograd;
     const void *x, *grad_out;
     void *out, *picked, *grad_x;
     uint8_t *code;
@@ -106,6 +125,8 @@ typedef void work(const struct job *, int64_t first, int64_t last);
 struct level {
     int lanes, pairs; /* whether it multiplies pairs of bfloat16 */
     work *moments, *forward, *sums, *backward, *dropout, *convolve, *convolve_back, *convolve_places, *convolve_places_back, *combine, *dense, *dense_back;
+    /* of winograd.h, where vectors have 8 lanes */
+    work *kernels_at_points, *convolve_tiles, *group_at_points, *add_products, *kernels_from_points, *sum_places;
 };
 
 #define JOIN_(a, b) a##_##b
@@ -338,6 +359,7 @@ EXPORT int64_t fittingroom_dropout(const struct call *call) {
 }
 
 #include "convolution.c"
+#include "winograd.c"
 
 /* ---- a whole network ------------------------------------------------------------------------------------------------------- */
 

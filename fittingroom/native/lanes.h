@@ -1,7 +1,8 @@
 /* The kernels, written once over vectors of LANES floats; kernels.c includes this file once for each instruction set.
  *
  * Memory is channels-last, so the innermost index is the channel and one vector holds neighbouring channels of one place.
- * `wide`: whether the tensors hold float32 (1) or bfloat16 (0). Loads widen, stores round to nearest even; all arithmetic is float32.
+ * `wide`: whether the tensors hold float32 (1; WHOLE, where all vectors are full too) or bfloat16 (0). Loads widen, stores round to nearest
+ * even; all arithmetic is float32.
  * Functions marked INLINE take their switches (wide, act, norm, pool) as constants in the cases that matter for speed.
  */
 
@@ -64,7 +65,7 @@ INLINE F NAME(load)(const void *base, int64_t at, K valid, int wide) {
     if (wide) {
         F value = {0};
         const float *from = (const float *)base + at;
-        if (valid == LANES) return *(const F *)from;
+        if (wide == WHOLE || valid == LANES) return *(const F *)from;
         memcpy(&value, from, (size_t)valid * 4);
         return value;
     }
@@ -77,7 +78,7 @@ INLINE F NAME(load)(const void *base, int64_t at, K valid, int wide) {
 INLINE void NAME(store)(void *base, int64_t at, K valid, int wide, F value) {
     if (wide) {
         float *to = (float *)base + at;
-        if (valid == LANES) *(F *)to = value;
+        if (wide == WHOLE || valid == LANES) *(F *)to = value;
         else memcpy(to, &value, (size_t)valid * 4);
         return;
     }
@@ -119,6 +120,8 @@ INLINE NAME(code) NAME(load_code)(const uint8_t *from, K valid) {
 INLINE M NAME(kept)(NAME(code) code) { return (M)((code & 4) != 0); }
 INLINE M NAME(chosen)(NAME(code) code, int place) { return (M)((code & 3) == place); }
 #endif
+
+INLINE K NAME(valid_at)(const struct job *job, int64_t channel, int wide) { return NAME(inside)(wide == WHOLE ? LANES : job->channels - channel); }
 
 /* ---- dropout --------------------------------------------------------------------------------------------------------------- */
 
@@ -185,25 +188,25 @@ INLINE F NAME(slope)(F gradient, F a, int act) {
 /* Shifted sums over places first … last − 1 of `GROUP` or 1 vectors of channels: Σ(v − k), Σ(v − k)², with k the first value. */
 INLINE void NAME(moments_of)(const struct job *job, int64_t first, int64_t last, int64_t channel, int vectors, float *out, int wide, int act) {
     const int64_t channels = job->channels;
-    K valid = vectors == 1 ? NAME(inside)(channels - channel) : NAME(inside)(LANES);
+    K valid = vectors == 1 ? NAME(valid_at)(job, channel, wide) : NAME(inside)(LANES);
     F shift[GROUP], sum[GROUP], squares[GROUP];
-    for (int g = 0; g < vectors; g++) {
+    UNROLL for (int g = 0; g < vectors; g++) {
         shift[g] = NAME(activate)(NAME(load)(job->x, first * channels + channel + g * LANES, valid, wide), act);
         sum[g] = squares[g] = NAME(all)(0);
     }
     for (int64_t start = first; start < last; start += 128) { /* sums of sums: rounding grows with the chunk, not the block */
         int64_t stop = start + 128 < last ? start + 128 : last;
         F s[GROUP], q[GROUP];
-        for (int g = 0; g < vectors; g++) s[g] = q[g] = NAME(all)(0);
+        UNROLL for (int g = 0; g < vectors; g++) s[g] = q[g] = NAME(all)(0);
         for (int64_t place = start; place < stop; place++)
-            for (int g = 0; g < vectors; g++) {
+            UNROLL for (int g = 0; g < vectors; g++) {
                 F d = NAME(activate)(NAME(load)(job->x, place * channels + channel + g * LANES, valid, wide), act) - shift[g];
                 s[g] += d;
                 q[g] += d * d;
             }
-        for (int g = 0; g < vectors; g++) sum[g] += s[g], squares[g] += q[g];
+        UNROLL for (int g = 0; g < vectors; g++) sum[g] += s[g], squares[g] += q[g];
     }
-    for (int g = 0; g < vectors; g++) {
+    UNROLL for (int g = 0; g < vectors; g++) {
         NAME(store)(out, channel + g * LANES, valid, 1, shift[g]);
         NAME(store)(out + channels, channel + g * LANES, valid, 1, sum[g]);
         NAME(store)(out + 2 * channels, channel + g * LANES, valid, 1, squares[g]);
@@ -219,15 +222,18 @@ INLINE void NAME(moments_as)(const struct job *job, int64_t first_block, int64_t
 }
 static void NAME(moments)(const struct job *job, int64_t first, int64_t last) {
     const int act = job->norm == BEFORE ? IDENTITY : job->act;
-    if (act == RELU) job->wide ? NAME(moments_as)(job, first, last, 1, RELU) : NAME(moments_as)(job, first, last, 0, RELU);
-    else if (act == IDENTITY) job->wide ? NAME(moments_as)(job, first, last, 1, IDENTITY) : NAME(moments_as)(job, first, last, 0, IDENTITY);
+    const int whole = LANES == 8 && job->wide && job->channels % LANES == 0;
+    if (act == RELU && whole) NAME(moments_as)(job, first, last, WHOLE, RELU);
+    else if (act == IDENTITY && whole) NAME(moments_as)(job, first, last, WHOLE, IDENTITY);
+    else if (act == RELU && !job->wide) NAME(moments_as)(job, first, last, 0, RELU);
+    else if (act == IDENTITY && !job->wide) NAME(moments_as)(job, first, last, 0, IDENTITY);
     else job->wide ? NAME(moments_as)(job, first, last, 1, act) : NAME(moments_as)(job, first, last, 0, act);
 }
 
 /* One vector of one output place: activation, norm, pooling, dropout. */
 INLINE void NAME(forward_vector)(const struct job *job, int64_t from, int64_t place, int64_t c, int wide, int act, int norm, int pool) {
     const int64_t channels = job->channels, below = job->width * channels;
-    K valid = NAME(inside)(channels - c);
+    K valid = NAME(valid_at)(job, c, wide);
     F scale = NAME(all)(1), offset = NAME(all)(0), y;
     M low = NAME(everywhere)(), high = low, keep = low;
     low ^= low, high ^= high;
@@ -268,7 +274,8 @@ INLINE void NAME(forward_vector)(const struct job *job, int64_t from, int64_t pl
     if (job->code) NAME(store_code)(job->code + place * channels + c, valid, low, high, keep);
     NAME(store)(job->out, place * channels + c, valid, wide, y);
 }
-INLINE void NAME(forward_as)(const struct job *job, int64_t first, int64_t last, int wide, int act, int norm, int pool) {
+INLINE void NAME(forward_as)(const struct job *shared, int64_t first, int64_t last, int wide, int act, int norm, int pool) {
+    const struct job own = *shared, *job = &own; /* no store can reach it, so what it says is not read again for each vector */
     const int step = pool == NONE ? 1 : 2;
     for (int64_t row = first; row < last; row++) {
         int64_t image = row / job->out_height, y = row % job->out_height;
@@ -307,9 +314,9 @@ INLINE void NAME(sums_vector)(const struct job *job, int64_t place, int64_t c, K
     *product += g * (v - mean);
 }
 INLINE void NAME(sums_of)(const struct job *job, int64_t first, int64_t last, int64_t channel, int vectors, float *out, int wide, int act, int norm, int pool) {
-    K valid = vectors == 1 ? NAME(inside)(job->channels - channel) : NAME(inside)(LANES);
+    K valid = vectors == 1 ? NAME(valid_at)(job, channel, wide) : NAME(inside)(LANES);
     F mean[GROUP], scale[GROUP], offset[GROUP], sum[GROUP], product[GROUP];
-    for (int g = 0; g < vectors; g++) {
+    UNROLL for (int g = 0; g < vectors; g++) {
         mean[g] = NAME(load)(job->mean, channel + g * LANES, valid, 1);
         scale[g] = NAME(load)(job->scale, channel + g * LANES, valid, 1);
         offset[g] = NAME(load)(job->offset, channel + g * LANES, valid, 1);
@@ -318,13 +325,13 @@ INLINE void NAME(sums_of)(const struct job *job, int64_t first, int64_t last, in
     for (int64_t start = first; start < last; start += 128) {
         int64_t stop = start + 128 < last ? start + 128 : last;
         F s[GROUP], q[GROUP];
-        for (int g = 0; g < vectors; g++) s[g] = q[g] = NAME(all)(0);
+        UNROLL for (int g = 0; g < vectors; g++) s[g] = q[g] = NAME(all)(0);
         for (int64_t place = start; place < stop; place++)
-            for (int g = 0; g < vectors; g++)
+            UNROLL for (int g = 0; g < vectors; g++)
                 NAME(sums_vector)(job, place, channel + g * LANES, valid, mean[g], scale[g], offset[g], &s[g], &q[g], wide, act, norm, pool);
-        for (int g = 0; g < vectors; g++) sum[g] += s[g], product[g] += q[g];
+        UNROLL for (int g = 0; g < vectors; g++) sum[g] += s[g], product[g] += q[g];
     }
-    for (int g = 0; g < vectors; g++) {
+    UNROLL for (int g = 0; g < vectors; g++) {
         NAME(store)(out, channel + g * LANES, valid, 1, sum[g]);
         NAME(store)(out + job->channels, channel + g * LANES, valid, 1, product[g]);
     }
@@ -357,7 +364,7 @@ INLINE void NAME(place_gradient)(const struct job *job, int64_t at, K valid, F g
 }
 INLINE void NAME(backward_vector)(const struct job *job, int64_t to, int64_t place, int64_t c, int wide, int act, int norm, int pool) {
     const int64_t channels = job->channels, below = job->width * channels, at = place * channels + c;
-    K valid = NAME(inside)(channels - c);
+    K valid = NAME(valid_at)(job, c, wide);
     F scale = NAME(all)(1), offset = NAME(all)(0), base = offset, tilt = offset, g = NAME(load)(job->grad_out, at, valid, wide);
     NAME(code) code;
     if (norm) {
@@ -391,21 +398,22 @@ static void NAME(uncovered)(const struct job *job, int64_t to, int64_t places) {
             NAME(place_gradient)(job, to + place * job->channels + c, valid, zero, zero, zero, base, tilt, job->wide, job->act, job->norm, MAX);
         }
 }
-INLINE void NAME(backward_as)(const struct job *job, int64_t first, int64_t last, int wide, int act, int norm, int pool) {
+INLINE void NAME(backward_as)(const struct job *shared, int64_t first, int64_t last, int wide, int act, int norm, int pool) {
+    const struct job own = *shared, *job = &own;
     const int step = pool == NONE ? 1 : 2;
     const int64_t channels = job->channels, bands = (job->height + step - 1) / step;
     for (int64_t band = first; band < last; band++) {
         int64_t image = band / bands, y = band % bands;
         int64_t to = (image * job->height + y * step) * job->width * channels;
         if (y == job->out_height) {
-            NAME(uncovered)(job, to, job->width);
+            NAME(uncovered)(shared, to, job->width);
             continue;
         }
         for (int64_t x = 0; x < job->out_width; x++)
             for (int64_t c = 0; c < channels; c += LANES)
                 NAME(backward_vector)(job, to + x * step * channels + c, (image * job->out_height + y) * job->out_width + x, c, wide, act, norm, pool);
         if (job->out_width * step < job->width)
-            for (int i = 0; i < step; i++) NAME(uncovered)(job, to + ((i + 1) * job->width - 1) * channels, 1);
+            for (int i = 0; i < step; i++) NAME(uncovered)(shared, to + ((i + 1) * job->width - 1) * channels, 1);
     }
 }
 
@@ -517,24 +525,44 @@ INLINE void NAME(sums_packed)(const struct job *job, int64_t first, int64_t last
 
 /* ---- the same for each combination of switches; the common ones get code of their own ----------------------------------------- */
 
+/* Each takes a second to compile, so that what nobody waits for is left out: all of them where only the portable instructions are, and
+ * float32 where bfloat16 is fast. */
+#if LANES == 4
 #define VARIANTS(kernel)                                                                                                            \
     static void NAME(kernel)(const struct job *job, int64_t first, int64_t last) {                                                  \
+        if (job->wide) NAME(kernel##_as)(job, first, last, 1, job->act, job->norm, job->pool);                                      \
+        else NAME(kernel##_as)(job, first, last, 0, job->act, job->norm, job->pool);                                                \
+    }
+#else
+#define VARIANTS(kernel)                                                                                                            \
+    static void NAME(kernel)(const struct job *job, int64_t first, int64_t last) {                                                  \
+        const int whole = LANES == 8 && job->wide && job->channels % LANES == 0;                                                    \
         if (HOT(kernel, job, first, last)) return;                                                                                  \
         if (NAME(packs)(job)) {                                                                                                     \
             NAME(kernel##_packed)(job, first, last);                                                                                \
-        } else if (job->act == RELU && job->pool == MAX && !job->wide) {                                                            \
+        } else if (job->act == RELU && job->pool == MAX && whole) {                                                                 \
+            if (job->norm == AFTER) NAME(kernel##_as)(job, first, last, WHOLE, RELU, AFTER, MAX);                                   \
+            else if (job->norm == BEFORE) NAME(kernel##_as)(job, first, last, WHOLE, RELU, BEFORE, MAX);                            \
+            else NAME(kernel##_as)(job, first, last, WHOLE, RELU, NONE, MAX);                                                       \
+        } else if (job->act == RELU && job->pool == NONE && whole) {                                                                \
+            if (job->norm == BEFORE) NAME(kernel##_as)(job, first, last, WHOLE, RELU, BEFORE, NONE);                                \
+            else if (job->norm == AFTER) NAME(kernel##_as)(job, first, last, WHOLE, RELU, AFTER, NONE);                             \
+            else NAME(kernel##_as)(job, first, last, WHOLE, RELU, NONE, NONE);                                                      \
+        } else if (job->act == IDENTITY && job->pool == NONE && job->norm == BEFORE && whole)                                       \
+            NAME(kernel##_as)(job, first, last, WHOLE, IDENTITY, BEFORE, NONE);                                                     \
+        else if (job->act == RELU && job->pool == MAX && !job->wide) {                                                              \
             if (job->norm == AFTER) NAME(kernel##_as)(job, first, last, 0, RELU, AFTER, MAX);                                       \
             else if (job->norm == BEFORE) NAME(kernel##_as)(job, first, last, 0, RELU, BEFORE, MAX);                                \
             else NAME(kernel##_as)(job, first, last, 0, RELU, NONE, MAX);                                                           \
         } else if (job->act == RELU && job->pool == NONE && !job->wide) {                                                           \
             if (job->norm == BEFORE) NAME(kernel##_as)(job, first, last, 0, RELU, BEFORE, NONE);                                    \
             else NAME(kernel##_as)(job, first, last, 0, RELU, job->norm, NONE);                                                     \
-        } else if (job->act == TANH && job->pool == AVERAGE && job->norm == NONE && !job->wide)                                     \
-            NAME(kernel##_as)(job, first, last, 0, TANH, NONE, AVERAGE);                                                            \
-        else if (job->act == RELU && job->pool == MAX) NAME(kernel##_as)(job, first, last, 1, RELU, job->norm, MAX);             \
+        } else if (job->act == TANH && job->pool == AVERAGE && job->norm == NONE)                                                   \
+            job->wide ? NAME(kernel##_as)(job, first, last, 1, TANH, NONE, AVERAGE) : NAME(kernel##_as)(job, first, last, 0, TANH, NONE, AVERAGE); \
         else if (job->wide) NAME(kernel##_as)(job, first, last, 1, job->act, job->norm, job->pool);                                 \
         else NAME(kernel##_as)(job, first, last, 0, job->act, job->norm, job->pool);                                                \
     }
+#endif
 VARIANTS(forward)
 VARIANTS(sums)
 VARIANTS(backward)
@@ -553,8 +581,17 @@ static void NAME(dropout)(const struct job *job, int64_t first, int64_t last) {
 #include "convolution.h"
 #include "places.h"
 #include "dense.h"
+#if LANES == 8
+#include "winograd.h"
+#define WINOGRAD , NAME(kernels_at_points), NAME(convolve_tiles), NAME(group_at_points), NAME(add_products), NAME(kernels_from_points), NAME(sum_places)
+#else
+#define WINOGRAD
+#endif
 
-static const struct level NAME(level) = {LANES, LANES == 16, NAME(moments), NAME(forward), NAME(sums), NAME(backward), NAME(dropout), NAME(convolve), NAME(convolve_back), NAME(convolve_places_rows), NAME(convolve_places_back), NAME(combine), NAME(dense), NAME(dense_back)};
+static const struct level NAME(level) = {
+    LANES, LANES == 16, NAME(moments), NAME(forward), NAME(sums), NAME(backward), NAME(dropout),
+    NAME(convolve), NAME(convolve_back), NAME(convolve_places_rows), NAME(convolve_places_back), NAME(combine), NAME(dense), NAME(dense_back) WINOGRAD
+};
 
 #undef F
 #undef U
@@ -563,5 +600,10 @@ static const struct level NAME(level) = {LANES, LANES == 16, NAME(moments), NAME
 #undef K
 #undef GROUP
 #undef TILE
+#undef POINTS
+#undef ALL_POINTS
+#undef ROWS
+#undef PANEL
+#undef WINOGRAD
 #undef WITH_CONSTANT
 #undef PAIRS

@@ -19,7 +19,7 @@ __all__ = ["LEVELS", "Library", "load"]
 LEVELS = ("portable", "avx2", "avx512-bf16")
 """Instruction sets from the lowest to the highest."""
 
-_CALLS = ("forward", "backward", "dropout", "convolve", "convolve_back", "dense", "dense_back", "program")
+_CALLS = ("forward", "backward", "dropout", "convolve", "convolve_back", "dense", "dense_back", "winograd", "winograd_back", "program")
 _THREAD_FUNCTIONS = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
 
 

@@ -278,7 +278,9 @@ class _Writer:
         """A convolution of few channels."""
         weight, bias = layer._parameters["weight"], layer._parameters["bias"]
         before = self.values
-        if weight is None or not ops.plain_convolution(layer, weight, bias) or weight.shape[1] != before.channels:
+        if weight is None or not (ops.plain_convolution(layer, weight, bias) and ops.few_channels(layer)):
+            raise Unsupported
+        if weight.shape[1] != before.channels:
             raise Unsupported
         outputs, _, kernel_height, kernel_width = weight.shape
         left, right, top, bottom = layer._reversed_padding_repeated_twice

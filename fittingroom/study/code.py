@@ -46,7 +46,7 @@ def fingerprint(model: str) -> str:
     entry = models.entry(model)
     builder = entry.builder.split(":")[0]
     files: dict[Path, tuple[str, ...]] = dict.fromkeys(_imported(PACKAGE.parent / f"{builder.replace('.', '/')}.py"), tuple[str, ...]())
-    for name, only in (EVERYWHERE if entry.kind == "classical" else EVERYWHERE | NETWORKS).items():
+    for name, only in {**EVERYWHERE, **(NETWORKS if entry.kind == "network" else {})}.items():
         part = PACKAGE / name
         files |= dict.fromkeys(part.glob("*.*") if part.is_dir() else [part], only)
     digest = hashlib.sha256()

@@ -106,10 +106,11 @@ def test_agrees_with_the_plain_path(level: str, autocast: bool) -> None:
     network, images = built(NETWORKS["lenet5"]()), batch(32)
     found = step(network, images, autocast)
     with native.enabled(False):
-        expected = step(network, images, autocast)
-    for part, value in expected.items():
-        error = float((found[part].double() - value.double()).norm() / value.double().norm())
-        assert error < (6e-2 if autocast else 1e-5), (part, error)
+        plain, exact = step(network, images, autocast), step(network, images)
+    for part, value in exact.items():
+        error, error_of_plain = (float((one[part].double() - value.double()).norm() / value.double().norm()) for one in (found, plain))
+        # Where bfloat16 is emulated the two round at different places, and what is small of what they round is not alike.
+        assert error < (1.5 * error_of_plain if autocast else 1e-5), (part, error, error_of_plain)
 
 
 def test_two_steps_may_be_under_way_at_once() -> None:
