@@ -61,13 +61,37 @@ typedef uint16_t NAME(halves) __attribute__((vector_size(LANES * 2), aligned(2),
 typedef uint8_t NAME(bytes) __attribute__((vector_size(LANES), aligned(1), may_alias));
 
 INLINE K NAME(inside)(int64_t left) { return left >= LANES ? LANES : (int)left; }
+/* The first `valid` of LANES floats; copying a number of bytes that is not known beforehand would be a call of a function. */
+INLINE F NAME(load_part)(const float *from, K valid) {
+#if LANES == 8
+    static const int32_t lanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    return (F)_mm256_maskload_ps(from, _mm256_loadu_si256((const __m256i *)(lanes + 8 - valid)));
+#else
+    F value = {0};
+    for (int i = 0; i < valid; i++) value[i] = from[i];
+    return value;
+#endif
+}
+INLINE void NAME(store_part)(float *to, K valid, F value) {
+#if LANES == 8
+    __m128 part = _mm256_castps256_ps128((__m256)value); /* a masked store would take a dozen times as long on some processors */
+    if (valid & 4) {
+        _mm_storeu_ps(to, part);
+        part = _mm256_extractf128_ps((__m256)value, 1), to += 4;
+    }
+    if (valid & 2) {
+        _mm_storel_pi((__m64 *)to, part);
+        part = _mm_movehl_ps(part, part), to += 2;
+    }
+    if (valid & 1) _mm_store_ss(to, part);
+#else
+    for (int i = 0; i < valid; i++) to[i] = value[i];
+#endif
+}
 INLINE F NAME(load)(const void *base, int64_t at, K valid, int wide) {
     if (wide) {
-        F value = {0};
         const float *from = (const float *)base + at;
-        if (wide == WHOLE || valid == LANES) return *(const F *)from;
-        memcpy(&value, from, (size_t)valid * 4);
-        return value;
+        return wide == WHOLE || valid == LANES ? *(const F *)from : NAME(load_part)(from, valid);
     }
     NAME(halves) half = {0};
     const uint16_t *from = (const uint16_t *)base + at;
@@ -79,7 +103,7 @@ INLINE void NAME(store)(void *base, int64_t at, K valid, int wide, F value) {
     if (wide) {
         float *to = (float *)base + at;
         if (wide == WHOLE || valid == LANES) *(F *)to = value;
-        else memcpy(to, &value, (size_t)valid * 4);
+        else NAME(store_part)(to, valid, value);
         return;
     }
     U bits = (U)value;
@@ -108,13 +132,13 @@ INLINE M NAME(everywhere)(void) { return (M){0} - 1; }
 INLINE void NAME(store_code)(uint8_t *to, K valid, M low, M high, M keep) {
     NAME(bytes) code = __builtin_convertvector((low & 1) | (high & 2) | (keep & 4), NAME(bytes));
     if (valid == LANES) *(NAME(bytes) *)to = code;
-    else memcpy(to, &code, (size_t)valid);
+    else for (int i = 0; i < valid; i++) to[i] = code[i];
 }
 typedef I NAME(code);
 INLINE NAME(code) NAME(load_code)(const uint8_t *from, K valid) {
     NAME(bytes) code = {0};
     if (valid == LANES) code = *(const NAME(bytes) *)from;
-    else memcpy(&code, from, (size_t)valid);
+    else for (int i = 0; i < valid; i++) code[i] = from[i];
     return __builtin_convertvector(code, I);
 }
 INLINE M NAME(kept)(NAME(code) code) { return (M)((code & 4) != 0); }
