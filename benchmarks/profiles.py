@@ -1,10 +1,10 @@
-"""Where the time of a training step goes, into ``records/profiles.json``.
+"""Where the time of a training step goes, into ``records/profiles.json``, or ``records/profiles-avx2.json`` where bfloat16 is not fast.
 
     python -m benchmarks.profiles run [--rounds 5] [--seconds 0.8]
 
-For each network and batch size of the benchmark one process measures, in turn within each round: a step of our own loop; its products
-alone (`benchmarks.peers.limit`); and a step under PyTorch's profiler, for the parts. The profiler makes a step dearer, so the parts are
-told as they would be if it made all of them dearer by the same factor.
+For each network and batch size of the benchmark one process measures, in turn within each round: a step of our own loop; the same without
+our kernels; its products alone (`benchmarks.peers.limit`); and a step under PyTorch's profiler, for the parts. The profiler makes a step
+dearer, so the parts are told as they would be if it made all of them dearer by the same factor.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.case import COMMAND_LINE, NETWORKS, THREADS
-from fittingroom import environment
+from fittingroom import environment, native
 from fittingroom.files import write_json
 
 __all__ = ["TABLES", "sentence"]
 
 ROOT = Path(__file__).parent.parent
-RECORD = ROOT / "records" / "profiles.json"
+RECORDS = ROOT / "records"
+HIGHEST = native.LEVELS[-1]
 NOT_YET = "*Not measured yet: `python -m benchmarks.profiles run` fills this in.*\n"
 BATCHES = (32, 128)
 MOST = 48_000
@@ -37,10 +39,10 @@ MOST = 48_000
 PRODUCTS = {
     "convolutions": ("aten::conv2d", "aten::convolution", "ConvolutionBackward0"),
     "dense": ("aten::linear", "aten::addmm", "AddmmBackward0"),
-    "ours for few channels": ("_Convolution", "_ConvolutionBackward"),
+    "ours": ("_Convolution", "_ConvolutionBackward"),
     "whole network": ("_Run", "_RunBackward"),
 }
-"""Parts that multiply. `_Convolution` is the first convolution and small dense layers, which the limit leaves to PyTorch."""
+"""Parts that multiply. `_Convolution` are the layers that our kernels multiply, which the limit leaves to PyTorch."""
 SUMS, COPIES, LOOP = "additions and paddings", "batches, casts, copies", "loop, autograd, Python"
 OTHERS = {
     "activation, norm, pooling, dropout": (
@@ -102,7 +104,7 @@ def profiled(train: Callable[[], float]) -> tuple[float, dict[str, float]]:
 
 
 def measure(network: str, batch: int, rounds: int, seconds: float) -> dict[str, Any]:
-    """Measure one network at one batch size; ``seconds`` is about what each of the three takes in a round."""
+    """Measure one network at one batch size; ``seconds`` is about what each of the four takes in a round."""
     from benchmarks.peers.limit import Limit
     from benchmarks.peers.ours import Ours
 
@@ -116,17 +118,24 @@ def measure(network: str, batch: int, rounds: int, seconds: float) -> dict[str, 
     def train() -> float:
         return ours.train(steps["ours"] * batch, 1)
 
+    def without_kernels() -> float:
+        with native.enabled(False):
+            return train()
+
     train()
+    without_kernels()
     seen = []
     for _ in range(rounds):
         load = os.getloadavg()[0]
         ours_seconds = train() / steps["ours"]
+        plain_seconds = without_kernels() / steps["ours"]
         limit_seconds = limit.train(steps["limit"] * batch, 1) / steps["limit"]
         dear, parts = profiled(train)
         seen.append(
             {
                 "load": load,
                 "seconds": ours_seconds,
+                "plain_seconds": plain_seconds,
                 "limit_seconds": limit_seconds,
                 "profiled_seconds": dear / steps["ours"],
                 "parts": {part: value / steps["ours"] for part, value in parts.items()},
@@ -148,18 +157,24 @@ def run(rounds: int, seconds: float) -> None:
             told = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=settings)
             profiles.append(json.loads(told.stdout.splitlines()[-1]))
             print(f"{time.perf_counter() - began:.0f} s: {brief(profiles[-1])}", flush=True)
-    described = environment.describe() | {"threads": threads}
-    write_json(RECORD, {"environment": described, "profiles": profiles})
+    described = environment.describe() | {"threads": threads, "kernels": native.description()}
+    write_json(record_of(native.description()), {"environment": described, "profiles": profiles})
 
 
 # Telling
 
 
-def recorded() -> dict[str, Any] | None:
+def record_of(kernels: str) -> Path:
+    """The file of the record that was made with these kernels, a name of `native.LEVELS`."""
+    return RECORDS / ("profiles.json" if kernels == HIGHEST else f"profiles-{kernels}.json")
+
+
+def recorded(kernels: str) -> dict[str, Any] | None:
     """The record, where there is one with the products alone beside the step."""
-    if not RECORD.exists():
+    path = record_of(kernels)
+    if not path.exists():
         return None
-    record: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8"))
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record if all("rounds" in one for one in record["profiles"]) else None
 
 
@@ -180,9 +195,9 @@ def above(one: dict[str, Any]) -> dict[str, float]:
     return dict(sorted(beyond.items(), key=lambda item: -item[1]))
 
 
-def sentence(network: str, batch: int) -> str:
+def sentence(network: str, batch: int, kernels: str = HIGHEST) -> str:
     """Say what the time of a step is, and of what is above its products alone, all that is at least a twentieth of it."""
-    record = recorded()
+    record = recorded(kernels)
     if record is None:
         return "Where its time goes is not measured yet."
     one = middle(next(one for one in record["profiles"] if (one["network"], one["batch"]) == (network, batch)))
@@ -207,12 +222,13 @@ def brief(profile: dict[str, Any]) -> str:
     return f"{profile['network']}, {profile['batch']}: {milliseconds(one['seconds'])} ms, products {milliseconds(one['limit_seconds'])}"
 
 
-def table() -> str:
+def table(kernels: str = HIGHEST) -> str:
     """A row for each network and batch size, a column for each part."""
-    record = recorded()
+    record = recorded(kernels)
     if record is None:
         return NOT_YET
-    head = ["", "a step", "its products alone", "the one over the other", "with the profiler", *COLUMNS]
+    plain = ["without our kernels, over it"] if has_plain(record) else []
+    head = ["", "a step", *plain, "its products alone", "it over its products", "with the profiler", *COLUMNS]
     lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows(record))]
     place = record["environment"]
     on = f"On {place['cores']} cores ({place['processor']}), {place['threads']} threads; in milliseconds, of the middle one of "
@@ -223,14 +239,24 @@ def rows(record: dict[str, Any]) -> Iterator[list[str]]:
     """The rows of the table."""
     for profile in record["profiles"]:
         one = middle(profile)
-        ratios = [seen["seconds"] / seen["limit_seconds"] for seen in profile["rounds"]]
-        over = f"{statistics.median(ratios):.2f} × ({min(ratios):.2f} … {max(ratios):.2f})"
-        times = [milliseconds(one[name]) for name in ("seconds", "limit_seconds", "profiled_seconds")]
+        over = times([seen["seconds"] / seen["limit_seconds"] for seen in profile["rounds"]])
+        plain = [times([seen["plain_seconds"] / seen["seconds"] for seen in profile["rounds"]])] if has_plain(record) else []
+        step, limit, profiled = (milliseconds(one[name]) for name in ("seconds", "limit_seconds", "profiled_seconds"))
         parts = [milliseconds(one["parts"][part]) if one["parts"][part] else "" for part in COLUMNS]
-        yield [f"`{profile['network']}`, {profile['batch']}", *times[:2], over, times[2], *parts]
+        yield [f"`{profile['network']}`, {profile['batch']}", step, *plain, limit, over, profiled, *parts]
 
 
-TABLES = {"profile": table}
+def has_plain(record: dict[str, Any]) -> bool:
+    """Whether steps without our kernels were measured."""
+    return all("plain_seconds" in seen for profile in record["profiles"] for seen in profile["rounds"])
+
+
+def times(ratios: list[float]) -> str:
+    """The middle one of some ratios, with the smallest and the largest."""
+    return f"{statistics.median(ratios):.2f} × ({min(ratios):.2f} … {max(ratios):.2f})"
+
+
+TABLES = {"profile": table, "profile-float": partial(table, "avx2")}
 
 
 def main() -> None:
@@ -238,7 +264,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("command", choices=["run", "one"])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.8, help="that each of the three takes in a round, about")
+    parser.add_argument("--seconds", type=float, default=0.8, help="that each of the four takes in a round, about")
     parser.add_argument("--network", choices=NETWORKS)
     parser.add_argument("--batch", type=int)
     options = parser.parse_args()

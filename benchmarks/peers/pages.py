@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.peers.drawing import drawing
 from benchmarks.peers.summary import TELLING, Spread, agrees, fastest, geometric_mean, learnt, noise, over_limit, ratios, rivals, spread
-from benchmarks.peers.targets import targets
+from benchmarks.peers.targets import Target, targets
 
 __all__ = ["TABLES", "drawings", "report"]
 
@@ -111,10 +111,15 @@ def mean(record: Record, values: Callable[[Record], list[float]]) -> str:
     return f"{geometric_mean([spread(values(cell)).middle for cell in record['cells']]):.2f} ×"
 
 
+def aimed_at(record: Record) -> list[Target]:
+    """All aims, with what the record says of them."""
+    return targets(record["cells"], record["environment"]["kernels"])
+
+
 def aims(record: Record) -> str:
     """What was aimed at, and what was reached."""
     rows = []
-    for one in targets(record["cells"]):
+    for one in aimed_at(record):
         measured = f"**{one.measured}**" if one.verdict else one.measured
         rows.append([one.what, f"{one.least}{one.unit}", f"{one.aim}{one.unit}", measured, one.verdict])
     return table(["", "asked", "aim", "measured", ""], rows)
@@ -122,7 +127,7 @@ def aims(record: Record) -> str:
 
 def short(record: Record) -> str:
     """What is known of why the aims that are not reached are not."""
-    lines = [f"* **{one.what}: {one.measured}, {one.verdict}.** {one.why}" for one in targets(record["cells"]) if one.short]
+    lines = [f"* **{one.what}: {one.measured}, {one.verdict}.** {one.why}" for one in aimed_at(record) if one.short]
     return "\n".join(lines or ["Every aim is reached."]) + "\n"
 
 

@@ -57,8 +57,23 @@ class Target:
         return "not measured yet" if self.value is None else f"{self.value:.2f}{self.unit}"
 
 
-def targets(cells: list[Cell]) -> list[Target]:
-    """All that was aimed at, with what the benchmark's ``cells`` and the other records say."""
+def targets(cells: list[Cell], kernels: str = profiles.HIGHEST) -> list[Target]:
+    """All that was aimed at, with what the benchmark's ``cells``, measured with these ``kernels``, and the other records say."""
+
+    def profiled(cell: Cell) -> str:
+        """What takes the time of a step."""
+        return profiles.sentence(cell["network"], cell["batch"], kernels)
+
+    def bounded(most: float, peer: str, cell: Cell) -> str:
+        """A ratio that our products alone would have, and the profile of our step."""
+        return f"A step of nothing but its products would have {most:.2f} × over `{peer}`. {profiled(cell)}"
+
+    def why_fastest(cell: Cell) -> str:
+        return bounded(over_fastest(cell) * over_products(cell), fastest(cell), cell)
+
+    def why_loader(cell: Cell) -> str:
+        return bounded(over_loader(cell) * over_products(cell), "dataloader", cell)
+
     blocks = [cell for cell in cells if cell["network"] == "three-block"]
     others = [cell for cell in cells if cell["network"] != "three-block"]
     both_paths = [cell for cell in cells if "plain" in cell["peers"]]
@@ -116,26 +131,6 @@ def decided(
         return Target(what, least, aim, None)
     cell = worst(cells, key=value)
     return Target(what, least, aim, value(cell), why=f"Decided by `{cell['network']}` at batch {cell['batch']}. {why(cell)}")
-
-
-def profiled(cell: Cell) -> str:
-    """What takes the time of a step."""
-    return profiles.sentence(cell["network"], cell["batch"])
-
-
-def why_fastest(cell: Cell) -> str:
-    """How far the products alone would carry, and what there is beside them."""
-    return bounded(over_fastest(cell) * over_products(cell), fastest(cell), cell)
-
-
-def why_loader(cell: Cell) -> str:
-    """The same, against the tutorials' loop."""
-    return bounded(over_loader(cell) * over_products(cell), "dataloader", cell)
-
-
-def bounded(most: float, peer: str, cell: Cell) -> str:
-    """A ratio that our products alone would have, and the profile of our step."""
-    return f"A step of nothing but its products would have {most:.2f} × over `{peer}`. {profiled(cell)}"
 
 
 def why_memory(cell: Cell) -> str:
