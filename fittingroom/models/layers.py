@@ -36,7 +36,7 @@ def activation(name: str) -> nn.Module:
 
 
 class Conv2d(nn.Conv2d):
-    """PyTorch's convolution, with a fast path on the CPU for few channels."""
+    """PyTorch's convolution, with a fast path on the CPU for few channels, and for many in float32."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Map ``[N, C, H, W]`` as `nn.Conv2d` does."""

@@ -1,5 +1,5 @@
 /* What follows a convolution — activation, batch norm, 2×2 pooling, dropout — in as few passes over memory as there can be; and
- * convolutions of few channels and small dense layers.
+ * convolutions, of few channels or by fewer products than they are defined by, and small dense layers.
  *
  * Plain C for gcc and clang, without headers of Python or PyTorch: built at installation or at first use, loaded with ctypes. The
  * kernels themselves are in lanes.h, which is included once for each instruction set; the best one is chosen at run time. Threads

@@ -246,7 +246,7 @@ INLINE void NAME(moments_as)(const struct job *job, int64_t first_block, int64_t
 }
 static void NAME(moments)(const struct job *job, int64_t first, int64_t last) {
     const int act = job->norm == BEFORE ? IDENTITY : job->act;
-    const int whole = LANES == 8 && job->wide && job->channels % LANES == 0;
+    const int whole = LANES < 16 && job->wide && job->channels % LANES == 0;
     if (act == RELU && whole) NAME(moments_as)(job, first, last, WHOLE, RELU);
     else if (act == IDENTITY && whole) NAME(moments_as)(job, first, last, WHOLE, IDENTITY);
     else if (act == RELU && !job->wide) NAME(moments_as)(job, first, last, 0, RELU);
@@ -549,9 +549,9 @@ INLINE void NAME(sums_packed)(const struct job *job, int64_t first, int64_t last
 
 /* ---- the same for each combination of switches; the common ones get code of their own ----------------------------------------- */
 
-/* Each takes a second to compile, so that what nobody waits for is left out: all of them where only the portable instructions are, and
- * float32 where bfloat16 is fast. */
-#if LANES == 4
+/* Each takes a second to compile, so that what nobody waits for is left out: all of them in what x86 hardly ever falls back to, and float32
+ * where bfloat16 is fast. */
+#if LANES == 4 && defined(__x86_64__)
 #define VARIANTS(kernel)                                                                                                            \
     static void NAME(kernel)(const struct job *job, int64_t first, int64_t last) {                                                  \
         if (job->wide) NAME(kernel##_as)(job, first, last, 1, job->act, job->norm, job->pool);                                      \
@@ -560,7 +560,7 @@ INLINE void NAME(sums_packed)(const struct job *job, int64_t first, int64_t last
 #else
 #define VARIANTS(kernel)                                                                                                            \
     static void NAME(kernel)(const struct job *job, int64_t first, int64_t last) {                                                  \
-        const int whole = LANES == 8 && job->wide && job->channels % LANES == 0;                                                    \
+        const int whole = LANES < 16 && job->wide && job->channels % LANES == 0;                                                    \
         if (HOT(kernel, job, first, last)) return;                                                                                  \
         if (NAME(packs)(job)) {                                                                                                     \
             NAME(kernel##_packed)(job, first, last);                                                                                \
