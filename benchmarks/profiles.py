@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.case import COMMAND_LINE, NETWORKS, THREADS
+from benchmarks.places import HIGHEST, record_of
 from fittingroom import environment, native
 from fittingroom.files import write_json
 
@@ -29,7 +30,6 @@ __all__ = ["TABLES", "sentence"]
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "records"
-HIGHEST = native.LEVELS[-1]
 NOT_YET = "*Not measured yet: `python -m benchmarks.profiles run` fills this in.*\n"
 BATCHES = (32, 128)
 MOST = 48_000
@@ -158,20 +158,15 @@ def run(rounds: int, seconds: float) -> None:
             profiles.append(json.loads(told.stdout.splitlines()[-1]))
             print(f"{time.perf_counter() - began:.0f} s: {brief(profiles[-1])}", flush=True)
     described = environment.describe() | {"threads": threads, "kernels": native.description()}
-    write_json(record_of(native.description()), {"environment": described, "profiles": profiles})
+    write_json(record_of(RECORDS, "profiles", native.description()), {"environment": described, "profiles": profiles})
 
 
 # Telling
 
 
-def record_of(kernels: str) -> Path:
-    """The file of the record that was made with these kernels, a name of `native.LEVELS`."""
-    return RECORDS / ("profiles.json" if kernels == HIGHEST else f"profiles-{kernels}.json")
-
-
 def recorded(kernels: str) -> dict[str, Any] | None:
     """The record, where there is one with the products alone beside the step."""
-    path = record_of(kernels)
+    path = record_of(RECORDS, "profiles", kernels)
     if not path.exists():
         return None
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

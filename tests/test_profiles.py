@@ -54,7 +54,7 @@ def write(path: Path, rounds: list[dict[str, Any]]) -> None:
 
 def test_a_step_is_told_by_its_middle_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profiles, "RECORDS", tmp_path)
-    write(profiles.record_of(profiles.HIGHEST), [made_round(seconds) for seconds in (0.030, 0.010, 0.008)])
+    write((tmp_path / "profiles.json"), [made_round(seconds) for seconds in (0.030, 0.010, 0.008)])
     assert profiles.sentence("three-block", 32) == (
         "Of a step of 10.00 ms its products alone take 4.00; the 6.00 above them: convolutions and dense layers, beyond their products "
         "alone 2.00; optimiser 2.00; loop, autograd, Python 2.00; all else 0.00."
@@ -76,7 +76,7 @@ def test_a_profile_without_the_products_alone_is_not_told(tmp_path: Path, monkey
     monkeypatch.setattr(profiles, "RECORDS", tmp_path)
     for record in (None, {"profiles": [{"network": "lenet5", "batch": 32, "seconds": [0.1], "parts": {}}]}):
         if record:
-            profiles.record_of(profiles.HIGHEST).write_text(json.dumps(record))
+            (tmp_path / "profiles.json").write_text(json.dumps(record))
         assert profiles.table() == profiles.NOT_YET
         assert profiles.sentence("lenet5", 32) == "Where its time goes is not measured yet."
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks import profiles, sweep
 from benchmarks.peers.summary import Cell, fastest, geometric_mean, memory_over_plain, over_limit, ratios, spread
+from benchmarks.places import HIGHEST
 
 __all__ = ["Target", "targets"]
 
@@ -57,7 +58,7 @@ class Target:
         return "not measured yet" if self.value is None else f"{self.value:.2f}{self.unit}"
 
 
-def targets(cells: list[Cell], kernels: str = profiles.HIGHEST) -> list[Target]:
+def targets(cells: list[Cell], kernels: str = HIGHEST) -> list[Target]:
     """All that was aimed at, with what the benchmark's ``cells``, measured with these ``kernels``, and the other records say."""
 
     def profiled(cell: Cell) -> str:
