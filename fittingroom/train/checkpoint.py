@@ -73,10 +73,12 @@ def read_newest(folder: Path, notify: Callable[[str], None]) -> Checkpoint | Non
 
 
 def forget_after(folder: Path, epoch: int) -> None:
-    """Remove the checkpoints after ``epoch``: those that were found damaged, so that none of them is ever "the one before"."""
-    for path in folder.glob("epoch-*"):
-        if path.stem > _stem(epoch):
-            path.unlink(missing_ok=True)
+    """Remove all but the checkpoint of ``epoch`` and the one before it.
+
+    Those after it were found damaged, and none of them may ever be "the one before"; older ones are left where a process was killed
+    before it had removed them.
+    """
+    _keep_two(folder, _stem(epoch))
 
 
 def _stem(epoch: int) -> str:

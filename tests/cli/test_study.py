@@ -245,11 +245,12 @@ def test_a_plan_of_what_is_recorded_in_part(study: Path) -> None:
     assert "Left out is 1 run of a model of which nothing is recorded: bayes." in told.out.replace("\n", " ")
     assert told.out.splitlines()[-1] == f"  fittingroom study run {study} --only bayes --epochs 1 --seeds 1"
     assert "are scaled from other recipes of the model" in told.err
-    whole = fittingroom("study", "plan", study, "--only", "plain", "--seeds", 1, "--cores", 1, "--json").json
+    whole = fittingroom("study", "plan", study, "--only", "plain", "--cores", 1, "--json").json
     part = fittingroom("study", "plan", study, "--only", "plain", "--seeds", 1, "--cores", 1, "--epochs", 1, "--json").json
     assert part["runs"][0]["scaled"]
     assert not whole["runs"][0]["scaled"]
-    assert 0 < part["runs"][0]["seconds"] < 1.5 * whole["runs"][0]["seconds"]
+    # Fewer epochs are expected to take no longer than the slowest run that was recorded.
+    assert 0 < part["runs"][0]["seconds"] < 1.5 * max(run["seconds"] for run in whole["runs"])
     shutil.rmtree("runs")
     fittingroom("study", "plan", study).refused(1, "nothing is recorded of any model of small; make a record: fittingroom study run ")
     fittingroom("study", "plan", study, "--records", "none").refused(2, "no folder none; --records names the folder")

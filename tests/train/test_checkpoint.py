@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fittingroom.errors import FittingRoomError
+from fittingroom.train import checkpoint
 from fittingroom.train.checkpoint import Checkpoint, flatten, forget_after, read_newest, under, unflatten, write
 from tests.processes import Child
 
@@ -123,6 +124,17 @@ def test_damaged_ones_are_never_the_one_before(tmp_path: Path) -> None:
     write(tmp_path, made(8))
     (tmp_path / "epoch-000008.safetensors").write_bytes(b"damaged too")
     assert same(read_newest(tmp_path, lambda line: None), made(5))
+
+
+def test_what_a_killed_process_had_not_yet_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between writing the last checkpoint and removing the oldest, a run has nothing left to write when it goes on."""
+    with monkeypatch.context() as before_it_removes:
+        before_it_removes.setattr(checkpoint, "_keep_two", lambda folder, newest: None)
+        for epoch in (8, 9, 10):
+            write(tmp_path, made(epoch))
+    forget_after(tmp_path, 10)
+    assert names(tmp_path) == [f"epoch-0000{epoch}.{kind}" for epoch in ("09", "10") for kind in ("json", "safetensors")]
+    assert same(read_newest(tmp_path, silent), made(10))
 
 
 def test_with_none_sound_there_is_none(tmp_path: Path) -> None:
