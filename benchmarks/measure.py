@@ -132,7 +132,7 @@ def quickstart_table() -> str:
     if slow.exists():
         accuracies, seconds = quick_runs(json.loads(slow.read_text()))
         label = "`make run` on two other cores, of an older kind without fast bfloat16 (kernels avx2)"
-        rows[2:2] = [
+        rows[3:3] = [
             (f"{label}: test accuracy", f"{statistics.mean(accuracies):.2f} %", spread(accuracies, " %", 2)),
             ("there, all waiting counted", f"{statistics.mean(seconds):.0f} s", spread(seconds, " s", 0)),
         ]
