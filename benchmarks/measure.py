@@ -130,8 +130,10 @@ def quickstart_table() -> str:
     ]
     slow = record_of(RECORDS, "quickstart", "avx2")
     if slow.exists():
-        accuracies, seconds = quick_runs(json.loads(slow.read_text()))
-        label = "`make run` on two other cores, of an older kind without fast bfloat16 (kernels avx2)"
+        other = json.loads(slow.read_text())
+        accuracies, seconds = quick_runs(other)
+        place = other["environment"]
+        label = f"`make run` on {place['cores']} cores of an {place['processor']} without fast bfloat16 (kernels {place['kernels']})"
         rows[3:3] = [
             (f"{label}: test accuracy", f"{statistics.mean(accuracies):.2f} %", spread(accuracies, " %", 2)),
             ("there, all waiting counted", f"{statistics.mean(seconds):.0f} s", spread(seconds, " s", 0)),

@@ -29,9 +29,9 @@ _ALIGN = 64
 # Convolutions up to these sizes take 0.45 to 1.0 of PyTorch's time on one Zen 4 core, forward and back, at batches of 32 to 512, under
 # autocast and in float32; the fewer the input channels, the more is won.
 LARGEST_KERNEL, MOST_INPUTS, MOST_OUTPUTS = 5, 8, 64
-# Where float32 is multiplied eight at a time, convolutions of more channels take 0.3 to 0.6 of PyTorch's time by Winograd's way, forward
-# and back, if it saves so much: products as they are defined over those left to do. Its kernels are transformed for each batch, which
-# pays from so many tiles on.
+# Where float32 is multiplied eight at a time (one Zen 3 core), convolutions of more channels take 0.4 to 0.9 of PyTorch's time by
+# Winograd's way, forward and back, if it saves so much: products as they are defined over those left to do. The kernels are transformed
+# for each batch, which pays from so many tiles on.
 LEAST_SAVING, FEWEST_TILES = 1.7, 24
 WINOGRAD_KERNELS, WINOGRAD_CHANNELS, WINOGRAD_LEVEL = ((3, 3), (5, 5)), 8, "avx2"
 # One Zen 4 core: a pass forward and back through a dense layer takes 0.4 (84 → 10) to 0.8 (400 → 120) of PyTorch's time under autocast
