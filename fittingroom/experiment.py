@@ -29,6 +29,7 @@ from fittingroom.seeds import derive
 from fittingroom.train import checkpoint
 from fittingroom.train.loop import Epoch, Progress, fit, kept_weights, predict
 from fittingroom.train.precision import Precision, choose_device, choose_precision, settle
+from fittingroom.train.step import uses_graph
 from fittingroom.train.stopping import check_monitored
 
 __all__ = [
@@ -504,7 +505,7 @@ def _environment(recipe: Recipe, prepared: Prepared, machine: Machine, team: Tea
     return {
         **environment.describe(),
         "device": str(machine.device),
-        **({"gpu": torch.cuda.get_device_name(machine.device)} if machine.device.type == "cuda" else {}),
+        **(_gpu(machine.device) if machine.device.type == "cuda" else {}),
         "precision": {"name": machine.precision.name, "reason": machine.precision.reason},
         "kernels": native.description(),
         **({"workers": team.description} if team is not None else {}),
@@ -529,6 +530,10 @@ def _environment(recipe: Recipe, prepared: Prepared, machine: Machine, team: Tea
             "notices": list(prepared.data.notices),
         },
     }
+
+
+def _gpu(device: torch.device) -> dict[str, Any]:
+    return {"gpu": torch.cuda.get_device_name(device), "graph": uses_graph(device)}
 
 
 def _same_data(run: Run, recorded: dict[str, Any], prepared: Prepared) -> None:

@@ -31,6 +31,7 @@ ROOMS = (
     ("evaluate",),
     ("audit",),
     ("experiment",),
+    ("pace",),
     ("workers",),
     ("cluster",),
     ("tune",),

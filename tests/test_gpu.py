@@ -18,10 +18,14 @@ from fittingroom import experiment, models
 from fittingroom.data.augment import augment
 from fittingroom.data.resident import Resident
 from fittingroom.experiment import Setting
+from fittingroom.models.layers import seed_dropout
 from fittingroom.recipe import Augment, Loaded, Recipe, load
 from fittingroom.runs import Run
-from fittingroom.train.loop import fit, predict
+from fittingroom.train.loop import Seen, fit, predict
+from fittingroom.train.losses import loss_function
+from fittingroom.train.optim import optimiser, set_rate
 from fittingroom.train.precision import Precision, choose_device, choose_precision, settle
+from fittingroom.train.step import Graphed, Step, stepping
 from tests.conftest import CLASSES, SIDE, made_set_of
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
@@ -189,3 +193,85 @@ def test_a_run_goes_on_and_is_evaluated_on_another_device(made_set: Path, tmp_pa
     on_gpu, on_cpu = (experiment.evaluate(run, test=True, setting=replace(SETTING, device=name))["test"] for name in ("cuda", "cpu"))
     assert on_gpu["loss"] == pytest.approx(on_cpu["loss"], abs=1e-3)
     assert on_gpu["accuracy"] == pytest.approx(on_cpu["accuracy"], abs=0.01)
+
+
+@pytest.mark.parametrize("optimiser_name", ["sgd", "adam", "adamw", "rmsprop", "muon"])
+@pytest.mark.parametrize("model", NETWORKS)
+def test_a_replayed_step_has_the_bits_of_a_plain_one(
+    made_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, optimiser_name: str
+) -> None:
+    momentum = {"optim.momentum": 0.9} if optimiser_name in ("sgd", "muon") else {}
+    changes = {**EVERYTHING, **momentum, "optim.name": optimiser_name, "optim.lr": 0.002, "optim.l2": 1e-4, "optim.clip_norm": 1.0}
+    what = loaded(made_set, model, **changes)
+    replayed = experiment.train(what, tmp_path / "replayed", setting=SETTING)
+    monkeypatch.setenv("FITTINGROOM_GRAPH", "0")
+    plain = experiment.train(what, tmp_path / "plain", setting=SETTING)
+    assert replayed.environment["graph"]
+    assert not plain.environment["graph"]
+    assert timeless(replayed) == timeless(plain)
+    assert weights(replayed) == weights(plain)
+
+
+@pytest.mark.parametrize("loss", [{"name": "focal"}, {"class_weights": "balanced", "label_smoothing": 0.1}])
+def test_every_loss_can_be_replayed(made_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: dict[str, Any]) -> None:
+    what = loaded(made_set, loss=loss)
+    replayed = experiment.train(what, tmp_path / "replayed", setting=SETTING)
+    monkeypatch.setenv("FITTINGROOM_GRAPH", "0")
+    assert weights(replayed) == weights(experiment.train(what, tmp_path / "plain", setting=SETTING))
+
+
+@pytest.mark.parametrize("model", [name for name in models.names() if models.entry(name).kind == "network"])
+def test_every_network_can_be_replayed(model: str) -> None:
+    settings = load(model).recipe
+    network = models.build(model, input_shape=(1, 64, 64), classes=CLASSES, generator=torch.Generator().manual_seed(0))
+    network.to(device=GPU, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    seed_dropout(network, 1)
+    step = Step(
+        network,
+        loss_function(settings.loss, torch.arange(CLASSES, device=GPU), CLASSES),
+        optimiser(network, settings.optim, "torch"),
+        settings.optim,
+        FP32,
+        GPU,
+    )
+    graphed = stepping(step, 8)
+    images = torch.randn(8, 1, 64, 64, device=GPU).contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(8, device=GPU) % CLASSES
+    losses = [float(graphed(images, labels)[0]) for _ in range(8)]
+    assert isinstance(graphed, Graphed)
+    assert graphed.graph is not None
+    assert np.isfinite(losses).all()
+
+
+def test_nothing_waits_for_the_device_between_steps() -> None:
+    """Batches, rate, step and record of an epoch, after the graph is there: PyTorch raises where the host waits for the device."""
+    settings = load("three-block", {"augment.erase": 0.5, "augment.crop": 2}).recipe
+    network = built(settings, GPU)
+    seed_dropout(network, 1)
+    training = resident(GPU)
+    optimizer = optimiser(network, settings.optim, settings.defaults)
+    precision = choose_precision("auto", GPU)
+    step = Step(network, loss_function(settings.loss, training.labels, CLASSES), optimizer, settings.optim, precision, GPU)
+    take_step = stepping(step, 16)
+
+    def epoch() -> None:
+        seen = Seen(len(training.sizes(16)), len(training), CLASSES, GPU)
+        for images, labels in training.shuffled(16, settings.augment, torch.Generator(GPU).manual_seed(0)):
+            set_rate(optimizer, 0.001)
+            seen.add(*take_step(images, labels), labels)
+
+    epoch()
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        epoch()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_steps_are_started_by_one_call() -> None:
+    settings = load("lenet5", {"train.epochs": 1, "train.batch_size": 20}).recipe
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]) as profile:
+        list(fit(built(settings, GPU), resident(GPU), None, settings, CLASSES, FP32))
+    starts = [event for event in profile.events() if event.name == "cudaGraphLaunch"]
+    assert len(starts) == 10 - Graphed.WARM_UP

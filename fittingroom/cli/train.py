@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,11 +14,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fittingroom.cli.options import DataDir, Device, Json, Quiet, RunsDir, Threads
-from fittingroom.cli.output import accuracy_line, note, notices, print_json, print_line, print_table, recipe_values, watched, written
+from fittingroom.cli.output import (
+    accuracy_line,
+    download_progress,
+    note,
+    notices,
+    print_json,
+    print_line,
+    print_table,
+    recipe_values,
+    watched,
+    written,
+)
 from fittingroom.errors import UsageError
 
 if TYPE_CHECKING:
-    from fittingroom.experiment import Team
+    from fittingroom.experiment import Setting, Team
     from fittingroom.recipe import Loaded, Recipe
     from fittingroom.runs import Run
 
@@ -31,6 +45,9 @@ What = Annotated[
 Data = Annotated[str | None, typer.Option("--data", metavar="NAME|PATH", help="Short for --set data.name=NAME.", show_default=False)]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value: --set optim.lr=0.01.", show_default=False)
+]
+Minutes = Annotated[
+    float | None, typer.Option("--minutes", help="As many epochs as these minutes hold here, all waiting counted.", show_default=False)
 ]
 RunDir = Annotated[
     Path | None, typer.Option("--run-dir", help="The run folder; the default is a new one in --runs-dir.", show_default=False)
@@ -48,6 +65,7 @@ def train(
     changes: Changes = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Short for --set seed=N.", show_default=False)] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Short for --set train.epochs=N.", show_default=False)] = None,
+    minutes: Minutes = None,
     run_dir: RunDir = None,
     resume: Annotated[Path | None, typer.Option("--resume", metavar="RUN", help="Go on with this run.", show_default=False)] = None,
     show: Annotated[bool, typer.Option("--show", help="Print the recipe and where each value comes from; stop.")] = False,
@@ -62,19 +80,27 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a model, or go on with a run that was stopped or killed."""
+    began = time.perf_counter()
     if (what is None) == (resume is None):
         raise UsageError("say what to train (a model or a recipe), or --resume RUN, and not both; see fittingroom models")
     overrides = list(changes or [])
     overrides += [f"data.name={json.dumps(data)}"] if data is not None else []
     overrides += [f"seed={seed}"] if seed is not None else []
     overrides += [f"train.epochs={epochs}"] if epochs is not None else []
-    if resume is not None and (overrides or run_dir is not None or show):
-        raise UsageError("--resume goes on with the run as it is: leave out --set, --data, --seed, --epochs, --run-dir and --show")
+    if resume is not None and (overrides or minutes is not None or run_dir is not None or show):
+        changing = "--set, --data, --seed, --epochs, --minutes, --run-dir and --show"
+        raise UsageError(f"--resume goes on with the run as it is: leave out {changing}")
+    if minutes is not None:
+        _check_minutes(minutes, overrides, show, workers)
     loaded = None if resume is not None else _load(str(what), overrides)
     if loaded is not None and show:
         _show(loaded, as_json)
         return
     from fittingroom import experiment, runs
+
+    setting = experiment.Setting(data_dir=data_dir, device=device, threads=threads, notify=notices())
+    if loaded is not None and minutes is not None:
+        loaded = _fitted_in(loaded, minutes, began, setting)
 
     if loaded is not None:
         recipe, carry_out = loaded.recipe, partial(experiment.train, loaded, run_dir, runs_dir)
@@ -83,12 +109,9 @@ def train(
         recipe, carry_out = stopped.recipe, partial(experiment.resume, stopped)
     with _team(recipe, workers, address, threads, device) as team, watched(recipe, quiet) as watch:
         run = carry_out(
-            setting=experiment.Setting(
-                data_dir=data_dir,
-                device=device,
-                threads=threads,
+            setting=replace(
+                setting,
                 tensorboard=tensorboard,
-                notify=notices(),
                 progress=watch.progress,
                 epoch_done=watch.epoch_done,
                 begun=watch.begun,
@@ -108,6 +131,28 @@ def _load(what: str, overrides: list[str]) -> Loaded:
     if not known and (what in CATALOG or Path(what).is_dir() or Path(what).suffix in (".csv", ".npz")):
         raise UsageError(f"{what} is data, and what comes first is a model or a recipe: fittingroom train compact --data {what}")
     return recipe.load(what, overrides)
+
+
+def _check_minutes(minutes: float, overrides: list[str], show: bool, workers: int) -> None:
+    if not 0 < minutes < math.inf:
+        raise UsageError(f"--minutes must be above 0, not {minutes:g}")
+    if any(override.split("=")[0].strip() in ("train", "train.epochs") for override in overrides):
+        raise UsageError("--minutes finds the number of epochs, so none can be given beside it")
+    if show:
+        raise UsageError("--show measures nothing, so it cannot say how many epochs --minutes would be; leave out one of them")
+    if workers > 1:
+        raise UsageError("--minutes measures how fast one process trains; leave it out with --workers, and give --epochs")
+
+
+def _fitted_in(loaded: Loaded, minutes: float, began: float, setting: Setting) -> Loaded:
+    """The recipe with as many epochs as the minutes hold: what is trained, and written down, is a recipe like any other."""
+    from fittingroom import pace
+    from fittingroom.report.text import plural
+
+    with download_progress() as downloaded:
+        epochs, found = pace.epochs_within(loaded.recipe, began + 60 * minutes, replace(setting, downloaded=downloaded))
+    note(f"{minutes:g} minutes hold {plural(epochs, 'epoch')} of about {found.epoch:.2g} s here: train.epochs = {epochs}")
+    return replace(loaded, recipe=loaded.recipe.updated({"train.epochs": epochs}), origins={**loaded.origins, "train.epochs": "--minutes"})
 
 
 def _team(recipe: Recipe, workers: int, address: str | None, threads: int | None, device: str) -> AbstractContextManager[Team | None]:

@@ -90,11 +90,13 @@ class Dropout(nn.Module):
 
 
 def seed_dropout(model: nn.Module, seed: int) -> None:
-    """Give every dropout layer of ``model`` a fresh generator; layer ``i`` gets ``seed + i``."""
+    """Have the generator of every dropout layer of ``model`` begin anew; that of layer ``i`` with ``seed + i``."""
     for index, layer in enumerate(module for module in model.modules() if isinstance(module, Dropout)):
         device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
         layer.seed, layer.calls = (seed + index) % 2**63, 0
-        layer.generator = torch.Generator(device).manual_seed(layer.seed)
+        if layer.generator is None or layer.generator.device != device:  # otherwise it stays: a recorded step knows it
+            layer.generator = torch.Generator(device)
+        layer.generator.manual_seed(layer.seed)
 
 
 class Tail(nn.Module):

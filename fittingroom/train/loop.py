@@ -22,8 +22,9 @@ from fittingroom.recipe import Recipe
 from fittingroom.seeds import derive
 from fittingroom.train.checkpoint import Checkpoint, flatten, under, unflatten
 from fittingroom.train.losses import loss_function, penalised_kernels
-from fittingroom.train.optim import clip, optimiser, schedule
+from fittingroom.train.optim import optimiser, schedule, set_rate
 from fittingroom.train.precision import Precision
+from fittingroom.train.step import Step, penalty, stepping
 from fittingroom.train.stopping import Stopping, check_monitored
 
 __all__ = ["Diverged", "Epoch", "fit", "kept_weights", "measure", "predict"]
@@ -96,10 +97,9 @@ def fit(
     settings = recipe.train
     check_monitored(settings.stop, validation is not None)
     device = training.device
-    compute_loss = loss_function(recipe.loss, training.labels, classes)
     optimizer = optimiser(model, recipe.optim, recipe.defaults)
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    kernels = penalised_kernels(model, recipe.optim.l2_layers) if recipe.optim.l2 else []
+    once = Step(model, loss_function(recipe.loss, training.labels, classes), optimizer, recipe.optim, precision, device)
+    take_step = stepping(once, settings.batch_size)
     sizes = training.sizes(settings.batch_size)
     steps = len(sizes)
     rate = schedule(recipe.optim, settings.epochs, steps)
@@ -110,7 +110,7 @@ def fit(
     if resume is not None:
         start = resume.epoch
         model.load_state_dict(under("model", resume.tensors))
-        state = laid_out(unflatten("optimiser", resume.tensors), parameters)
+        state = laid_out(unflatten("optimiser", resume.tensors), once.parameters)
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         if average is not None:
             average.load_state_dict(under("average", resume.tensors))
@@ -126,19 +126,8 @@ def fit(
         seen = Seen(steps, sum(sizes), classes, device)
         model.train()
         for step, (images, labels) in enumerate(training.shuffled(settings.batch_size, recipe.augment, generator), 1):
-            for group in optimizer.param_groups:
-                group["lr"] = rate((epoch - 1) * steps + step - 1)
-            with precision.autocast(device):
-                logits = model(images)
-            loss = compute_loss(logits.float(), labels)
-            if kernels:
-                loss = loss + recipe.optim.l2 * penalty(kernels)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if recipe.optim.clip_norm or recipe.optim.clip_value:
-                clip(parameters, recipe.optim)
-            optimizer.step()
-            for parameter in parameters:
-                parameter.grad = None
+            set_rate(optimizer, rate((epoch - 1) * steps + step - 1))
+            loss, logits = take_step(images, labels)
             if average is not None:
                 blend(average, model, settings.average, (epoch - 1) * steps + step)
             seen.add(loss, logits, labels)
@@ -149,14 +138,13 @@ def fit(
 
         judged = model if average is None else average
         # The penalty of the weights that are judged: with an average they are not those that were just trained.
-        judged_kernels = penalised_kernels(judged, recipe.optim.l2_layers) if kernels else []
-        extra = float(recipe.optim.l2 * penalty(judged_kernels).detach()) if kernels else 0.0
-        if kernels:
+        extra = float(recipe.optim.l2 * penalty(penalised_kernels(judged, recipe.optim.l2_layers)).detach()) if once.kernels else 0.0
+        if once.kernels:
             record["train"]["penalty"] = extra
         if validation is not None:
             record["validation"] = measure(judged, validation, precision, extra)
             check_finite(torch.tensor([record["validation"]["loss"]]), epoch, steps)
-        record["lr"] = optimizer.param_groups[0]["lr"]
+        record["lr"] = rate(epoch * steps - 1)
         final = epoch == settings.epochs
         if settings.stop is not None:
             if stopping.improved(settings.stop, epoch, record) and settings.stop.restore_best:
@@ -203,11 +191,6 @@ def snapshot(
 def kept_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
     """Return the weights and buffers that a run ends with: the best, else the averaged, else the last."""
     return next(filter(None, (under(part, checkpoint.tensors) for part in ("best", "average", "model"))))
-
-
-def penalty(kernels: list[nn.Parameter]) -> Tensor:
-    """Σw² over all kernels."""
-    return torch.stack([kernel.square().sum() for kernel in kernels]).sum()
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from fittingroom.recipe import Loss
 
-__all__ = ["balanced_weights", "loss_function", "penalised_kernels"]
+__all__ = ["LossFunction", "balanced_weights", "loss_function", "penalised_kernels"]
 
 LEAST_DOUBT = 1e-12
 

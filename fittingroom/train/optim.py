@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fittingroom.recipe import Optim
 
-__all__ = ["Adam", "Muon", "clip", "optimiser", "schedule"]
+__all__ = ["Adam", "Muon", "clip", "optimiser", "schedule", "set_rate"]
 
 # The constants in which the two frameworks differ: Adam's and RMSprop's ε, RMSprop's decay.
 EPSILON = {"torch": 1e-8, "keras": 1e-7}
@@ -23,19 +23,24 @@ def optimiser(model: nn.Module, settings: Optim, defaults: str) -> torch.optim.O
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     epsilon = settings.epsilon or EPSILON[defaults]
     decay = settings.weight_decay
+    on_gpu = parameters[0].is_cuda
+    # On a GPU a step is recorded and replayed: there the rate is read from memory, in which it can be changed.
+    lr: Any = torch.tensor(settings.lr, device=parameters[0].device) if on_gpu else settings.lr
     if settings.name == "sgd":
         return torch.optim.SGD(
-            parameters, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov, weight_decay=decay, fused=True
+            parameters, lr=lr, momentum=settings.momentum, nesterov=settings.nesterov, weight_decay=decay, fused=True
         )
     if settings.name == "rmsprop":
         rho = settings.rho or RHO[defaults]
-        return torch.optim.RMSprop(
-            parameters, lr=settings.lr, alpha=rho, eps=epsilon, momentum=settings.momentum, weight_decay=decay, foreach=True
+        stepping = torch.optim.RMSprop(
+            parameters, lr=lr, alpha=rho, eps=epsilon, momentum=settings.momentum, weight_decay=decay, foreach=True, capturable=on_gpu
         )
+        stepping._warned_capturable_if_run_uncaptured = True  # the first steps are not replayed, as is meant
+        return stepping
     if settings.name == "muon":
-        return Muon(parameters, lr=settings.lr, momentum=settings.momentum, weight_decay=decay)
+        return Muon(parameters, lr=lr, momentum=settings.momentum, weight_decay=decay)
     betas = (settings.beta1, settings.beta2)
-    return Adam(parameters, lr=settings.lr, betas=betas, eps=epsilon, weight_decay=decay, decoupled=settings.name == "adamw")
+    return Adam(parameters, lr=lr, betas=betas, eps=epsilon, weight_decay=decay, decoupled=settings.name == "adamw")
 
 
 def schedule(settings: Optim, epochs: int, steps_per_epoch: int) -> Callable[[int], float]:
@@ -61,6 +66,15 @@ def schedule(settings: Optim, epochs: int, steps_per_epoch: int) -> Callable[[in
         return settings.lr
 
     return rate
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of the next step, in the memory in which it lies or as the number that it is."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def clip(parameters: Iterable[nn.Parameter], settings: Optim) -> None:
@@ -159,31 +173,44 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Update every parameter that has a gradient."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(parameter)
-                buffer: Tensor = state["momentum_buffer"]
-                buffer.mul_(group["momentum"]).add_(parameter.grad)
-                update = parameter.grad.add(buffer, alpha=group["momentum"])
-                if parameter.ndim > 1:
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    update = orthogonalised(update.reshape(len(update), -1)).view_as(update)
-                parameter.add_(update, alpha=-group["lr"])
+        """Update every parameter."""
+        (group,) = self.param_groups
+        parameters, rate, momentum = group["params"], group["lr"], group["momentum"]
+        if not self.state:
+            for parameter in parameters:
+                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in parameters]
+        buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+        torch._foreach_mul_(buffers, momentum)
+        torch._foreach_add_(buffers, gradients)
+        updates = list(torch._foreach_add(gradients, buffers, alpha=momentum))
+        kernels = [place for place, parameter in enumerate(parameters) if parameter.ndim > 1]
+        for place in kernels:
+            updates[place] = orthogonalised(updates[place].reshape(len(updates[place]), -1)).view_as(updates[place])
+        if kernels:
+            torch._foreach_mul_([parameters[place] for place in kernels], 1 - rate * group["weight_decay"])
+        torch._foreach_mul_(updates, rate)
+        torch._foreach_sub_(parameters, updates)
 
 
 def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Return ``matrix`` with its singular values brought near 1 by a quintic Newton–Schulz iteration."""
+    """Return ``matrix`` with its singular values brought near 1 by a quintic Newton–Schulz iteration.
+
+    The iteration x ← (a + b·xxᵀ + c·(xxᵀ)²) x multiplies by polynomials of the first xxᵀ. They are multiplied with each other, as the small
+    square matrices that they are, and with ``matrix`` once, at the end.
+    """
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-7)
-    for _ in range(steps):
-        gram = x @ x.T
-        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    gram = x @ x.T
+    whole = torch.eye(len(gram), device=gram.device, dtype=gram.dtype)
+    for step in range(steps):
+        factor = torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
+        factor.diagonal().add_(3.4445)
+        whole = factor @ whole if step else factor
+        if step + 1 < steps:
+            gram = factor @ gram @ factor
     scale = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
+    x = whole @ x
     result: Tensor = (x.T if tall else x) * scale
     return result

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fittingroom.recipe import Optim
-from fittingroom.train.optim import Muon, clip, optimiser, orthogonalised, schedule
+from fittingroom.train.optim import Muon, clip, optimiser, orthogonalised, schedule, set_rate
 
 Array = NDArray[np.float64]
 LR, STEPS = 0.1, 6
@@ -199,3 +199,38 @@ def test_muon_of_a_gradient_of_zeros_is_finite() -> None:
     kernel.grad = torch.zeros(4, 3)
     Muon([kernel], lr=0.1, momentum=0.9).step()
     assert torch.equal(kernel, torch.ones(4, 3))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "muon"])
+def test_a_rate_that_lies_in_memory_is_followed_like_a_number(name: str) -> None:
+    """On a GPU rates are tensors, which a recorded step reads anew each time."""
+    settings = Optim(name=name, lr=0.1, momentum=0.9, weight_decay=0.01)  # type: ignore[arg-type]
+    ends = []
+    for in_memory in (False, True):
+        generator = torch.Generator().manual_seed(0)
+        layer = nn.Linear(6, 4)
+        nn.init.ones_(layer.weight)
+        nn.init.zeros_(layer.bias)
+        stepping = optimiser(layer, settings, "torch")
+        if in_memory:
+            stepping.param_groups[0]["lr"] = torch.tensor(0.1)
+        for rate in (0.1, 0.02, 0.3):
+            for parameter in layer.parameters():
+                parameter.grad = torch.randn(parameter.shape, generator=generator)
+            set_rate(stepping, rate)
+            stepping.step()
+        ends.append(layer.weight.detach())
+    assert torch.allclose(*ends, atol=1e-6)
+    assert not torch.allclose(ends[0], torch.ones(4, 6), atol=1e-2)
+
+
+@pytest.mark.parametrize("shape", [(64, 576), (10, 128), (12, 12), (40, 9)])
+def test_orthogonalised_is_the_iteration_as_it_is_defined(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(2))
+    x = (matrix.T if shape[0] > shape[1] else matrix).double()
+    x = x / x.norm()
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x - 4.7750 * gram @ x + 2.0315 * gram @ gram @ x
+    expected = (x.T if shape[0] > shape[1] else x) * max(1.0, shape[0] / shape[1]) ** 0.5
+    assert torch.allclose(orthogonalised(matrix).double(), expected, atol=1e-4)

@@ -1,0 +1,115 @@
+"""How fast a recipe trains on this machine, measured in a few seconds, and how many of its epochs some minutes hold."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from math import floor
+
+import torch
+from torch import nn
+
+from fittingroom import native
+from fittingroom.data.arrays import Images
+from fittingroom.data.split import stratified_subset
+from fittingroom.errors import UsageError
+from fittingroom.experiment import Machine, Prepared, Setting, new_model, prepare
+from fittingroom.recipe import Recipe
+from fittingroom.train.loop import fit, measure
+
+__all__ = ["Pace", "epochs_within", "pace"]
+
+# A look at the training takes so many seconds at least; the looks before it, which warm everything up, fewer.
+LOOK_SECONDS = 1.5
+FIRST_LOOK, GROWTH = 256, 4
+# Of the time there is, so much is planned for: machines slow down, and files have to be written.
+PLANNED = 0.95
+WRITING_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a recipe trains.
+
+    Attributes:
+        training: seconds of an epoch's training.
+        validation: seconds of measuring on the validation images, which comes after each epoch and once at the end.
+    """
+
+    training: float
+    validation: float
+
+    @property
+    def epoch(self) -> float:
+        """Seconds of an epoch with all that belongs to it."""
+        return self.training + self.validation
+
+
+def epochs_within(recipe: Recipe, deadline: float, setting: Setting) -> tuple[int, Pace]:
+    """Return how many epochs of ``recipe`` can be trained and judged here before ``deadline``, and the pace that this rests on.
+
+    Args:
+        recipe: of a network; its own number of epochs does not matter.
+        deadline: on the clock of `time.perf_counter`.
+        setting: of the training that is to follow.
+
+    Raises:
+        UsageError: a classical model, which has no epochs; or no epoch is over by then.
+    """
+    found = pace(recipe, setting)
+    left = PLANNED * (deadline - time.perf_counter()) - found.validation - WRITING_SECONDS
+    epochs = floor(left / found.epoch)
+    if epochs < 1:
+        short = (found.epoch - left) / PLANNED
+        raise UsageError(
+            f"an epoch of {recipe.model.name} takes about {found.epoch:.0f} s here, and there are {short:.0f} s too few for one; "
+            "give it more time, or fewer images by data.limit"
+        )
+    return epochs, found
+
+
+def pace(recipe: Recipe, setting: Setting) -> Pace:
+    """Train ``recipe`` for a few seconds, on a network that is thrown away, and see how long an epoch takes.
+
+    Raises:
+        UsageError: a classical model.
+    """
+    machine = Machine.choose(recipe, setting)
+    prepared = prepare(recipe, setting)
+    model = new_model(recipe, prepared.data.input_shape, len(prepared.data.classes), machine.device)
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"{recipe.model.name} is fitted in one go and has no epochs, so there is nothing to plan")
+    native.keep_freed_memory()
+    once = recipe.updated({"train.epochs": 1, "train.stop": None})
+    count = FIRST_LOOK
+    while True:
+        images = _some(prepared.training, count)
+        seconds = _epoch_seconds(model, once, prepared, images, machine)
+        if len(images) == len(prepared.training) or seconds >= LOOK_SECONDS:
+            break
+        count *= GROWTH
+    training = seconds * len(prepared.training) / len(images)
+    return Pace(training, 0.0 if prepared.validation is None else _judging_seconds(model, prepared, prepared.validation, machine))
+
+
+def _some(images: Images, count: int) -> Images:
+    return images if count >= len(images) else images.take(stratified_subset(images.labels, count, seed=0))
+
+
+def _epoch_seconds(model: nn.Module, once: Recipe, prepared: Prepared, images: Images, machine: Machine) -> float:
+    resident = prepared.resident(images, machine.device)
+    (epoch,) = fit(model, resident, None, once, len(prepared.data.classes), machine.precision)
+    return float(epoch.record["train"]["seconds"])
+
+
+def _judging_seconds(model: nn.Module, prepared: Prepared, validation: Images, machine: Machine) -> float:
+    some = _some(validation, FIRST_LOOK * GROWTH)
+    resident = prepared.resident(some, machine.device)
+    seconds = []
+    for _ in range(2):  # the first warms up
+        began = time.perf_counter()
+        measure(model, resident, machine.precision)
+        if machine.device.type == "cuda":
+            torch.cuda.synchronize(machine.device)
+        seconds.append(time.perf_counter() - began)
+    return min(seconds) * len(validation) / len(some)

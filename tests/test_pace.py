@@ -1,0 +1,80 @@
+"""As many epochs as fit into a time: real runs against a real clock, and what cannot be planned."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from fittingroom import pace
+from fittingroom.errors import UsageError
+from fittingroom.experiment import Setting
+from fittingroom.recipe import Recipe, load
+from fittingroom.runs import Run
+from tests.cli.running import fittingroom, process
+
+SETTING = Setting(threads=1, download=False)
+
+
+def recipe_of(made_set: Path, model: str = "mlp", **changes: object) -> Recipe:
+    return load({"model": model}, {"data.name": str(made_set), **changes}).recipe
+
+
+def test_a_run_is_over_within_its_minutes_and_uses_most_of_them(made_set: Path, tmp_path: Path) -> None:
+    minutes = 0.25
+    began = time.perf_counter()
+    done = process("train", "lenet5", "--data", made_set, "--minutes", minutes, "--run-dir", tmp_path / "run", "--threads", "1")
+    assert done.code == 0, done.err
+    seconds = time.perf_counter() - began
+    run = Run(tmp_path / "run")
+    assert run.state == "finished"
+    assert run.recipe.train.epochs == len(run.history) > 1
+    assert run.origins["train.epochs"] == "--minutes"
+    # Another test may run beside this one, and take from its time or leave it to it: that it was planned at all is what is looked at.
+    assert 60 * minutes / 4 < seconds < 60 * minutes * 3
+
+
+def test_the_pace_is_that_of_training(made_set: Path) -> None:
+    found = pace.pace(recipe_of(made_set), SETTING)
+    assert found.training > 0
+    assert found.validation > 0
+    assert found.epoch == found.training + found.validation
+
+
+def test_more_time_holds_more_epochs(made_set: Path) -> None:
+    recipe = recipe_of(made_set, "lenet5")
+    few, _ = pace.epochs_within(recipe, time.perf_counter() + 20, SETTING)
+    many, _ = pace.epochs_within(recipe, time.perf_counter() + 400, SETTING)
+    assert many > 5 * few
+
+
+def test_without_validation_images_there_is_nothing_to_judge(made_set: Path) -> None:
+    assert pace.pace(recipe_of(made_set, **{"data.validation": 0.0}), SETTING).validation == 0
+
+
+def test_too_little_time_is_refused(made_set: Path) -> None:
+    with pytest.raises(UsageError, match=r"an epoch of mlp takes about \d+ s here, and there are \d+ s too few for one"):
+        pace.epochs_within(recipe_of(made_set), time.perf_counter() + 0.5, SETTING)
+
+
+def test_a_classical_model_has_no_epochs(made_set: Path) -> None:
+    with pytest.raises(UsageError, match="knn is fitted in one go and has no epochs"):
+        pace.pace(recipe_of(made_set, "knn"), SETTING)
+
+
+@pytest.mark.parametrize(
+    ("beside", "words"),
+    [
+        (("--minutes", "0"), "--minutes must be above 0, not 0"),
+        (("--minutes", "nan"), "--minutes must be above 0, not nan"),
+        (("--minutes", "1", "--epochs", "3"), "--minutes finds the number of epochs"),
+        (("--minutes", "1", "--set", "train.epochs=3"), "--minutes finds the number of epochs"),
+        (("--minutes", "1", "--show"), "leave out one of them"),
+        (("--minutes", "1", "--workers", "2"), "leave it out with --workers"),
+    ],
+)
+def test_what_minutes_do_not_go_with(beside: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    fittingroom("train", "mlp", "--data", "digits", "--run-dir", folder, *beside).refused(2, words)
+    assert not folder.exists()
