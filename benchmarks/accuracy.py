@@ -1,10 +1,11 @@
-"""How accurate `compact` is in the minutes it may take, into ``records/accuracy.json``.
+"""How accurate `compact` is in the minutes it may take, into ``records/accuracy.json``, or ``accuracy-KERNELS.json`` with lesser kernels.
 
-    python -m benchmarks.accuracy [--seeds 5]
+    python -m benchmarks.accuracy [--seeds 5] [--minutes 2,5,10]
 
-Each recipe is trained with each seed by a command of its own, from nothing to a trained network, all waiting counted; the machine should be
-quiet. When all are trained, the test set is opened once for each. Told apart from that is the accuracy with the mean of an image and its
-mirror image. What is done is kept in ``runs/accuracy``; the command goes on with what is missing.
+Each run is a command of its own, ``fittingroom train compact --minutes N``, which finds out how many epochs the minutes hold: from
+nothing to a trained network, all waiting counted; the machine should be quiet. When all are trained, the test set is opened once for
+each. Told apart from that is the accuracy with the mean of an image and its mirror image. What is done is kept in ``runs/accuracy``;
+the command goes on with what is missing.
 """
 
 from __future__ import annotations
@@ -20,29 +21,31 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.pages import table as markdown
-from fittingroom import environment
+from benchmarks.places import read_record, record_of
+from fittingroom import environment, native
 from fittingroom.files import write_json
 from fittingroom.runs import Run
 
+__all__ = ["TABLES"]
+
 ROOT = Path(__file__).parent.parent
-RECORD = ROOT / "records" / "accuracy.json"
 RUNS = ROOT / "runs" / "accuracy"
-RECIPES = {"compact": 2}
-"""Each with the minutes that it may take."""
+RECIPE = "compact"
+MINUTES = (2, 5, 10)
 
 
-def trained(name: str, seed: int) -> tuple[Run, float]:
-    """Train a recipe, unless that is done; return the run and how long the command took."""
-    folder = RUNS / f"{name}-{seed}"
-    clock = RUNS / f"{name}-{seed}.json"
+def trained(minutes: int, seed: int) -> tuple[Run, float]:
+    """Train for so many minutes, unless that is done; return the run and how long the command took, in seconds."""
+    folder = RUNS / f"{RECIPE}-{minutes}-{seed}"
+    clock = folder.with_suffix(".json")
     if not clock.exists():
         if folder.exists():
             sys.exit(f"{folder} was begun and not finished, so its time is not known: remove it")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        began = time.perf_counter()
-        command = [sys.executable, "-m", "fittingroom", "train", name, "--seed", str(seed), "--run-dir", str(folder), "--quiet"]
-        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        write_json(clock, {"seconds": time.perf_counter() - began, "load": os.getloadavg()[0]})
+        asked = ["--minutes", str(minutes), "--seed", str(seed), "--run-dir", str(folder), "--quiet"]
+        load, began = os.getloadavg()[0], time.perf_counter()
+        subprocess.run([sys.executable, "-m", "fittingroom", "train", RECIPE, *asked], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        write_json(clock, {"seconds": time.perf_counter() - began, "load": load})
     return Run(folder), float(json.loads(clock.read_text())["seconds"])
 
 
@@ -63,47 +66,54 @@ def judged(run: Run) -> dict[str, Any]:
         "count": evaluation["count"],
         "correct": evaluation["correct"],
         "correct_with_mirror_images": int((both.argmax(1) == test.labels).sum()),
+        "correct_on_validation": run.evaluation["validation"]["correct"],
+        "validation_count": run.evaluation["validation"]["count"],
     }
 
 
-def run(seeds: int) -> None:
+def run(seeds: int, asked: list[int]) -> None:
     """Train what is missing, then open the test set."""
-    runs = {name: [(seed, *trained(name, seed)) for seed in range(seeds)] for name in RECIPES}
-    found = {
-        name: {
-            "minutes": RECIPES[name],
+    runs = {minutes: [(seed, *trained(minutes, seed)) for seed in range(seeds)] for minutes in asked}
+    found = [
+        {
+            "minutes": minutes,
             "recipe": some[0][1].recipe.values,
             "parameters": some[0][1].environment["model"]["parameters"],
             "multiply_adds": some[0][1].environment["model"]["multiply_adds"],
-            "runs": [{"seed": seed, "seconds": seconds, **judged(one)} for seed, one, seconds in some],
+            "runs": [
+                {"seed": seed, "epochs": one.recipe.train.epochs, "seconds": seconds, **judged(one)} for seed, one, seconds in some
+            ],
         }
-        for name, some in runs.items()
-    }
-    write_json(RECORD, {"environment": environment.describe(), "recipes": found})
+        for minutes, some in runs.items()
+    ]
+    described = environment.describe() | {"kernels": native.description()}
+    write_json(record_of("accuracy", native.description()), {"environment": described, "recipes": found})
 
 
 def table() -> str:
-    """What is recorded."""
-    if not RECORD.exists():
-        return "*Not measured yet: `python -m benchmarks.accuracy` fills this in.*\n"
-    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    """What is recorded, kind of kernels by kind of kernels."""
+    records = [record for level in reversed(native.LEVELS) if (record := read_record("accuracy", level)) is not None]
+    return "\n".join(map(_table, records)) or "*Not measured yet: `python -m benchmarks.accuracy` fills this in.*\n"
+
+
+def _table(record: dict[str, Any]) -> str:
     rows = []
-    for name, one in record["recipes"].items():
-        seconds = [run["seconds"] for run in one["runs"]]
+    for one in record["recipes"]:
+        seconds, epochs = ([run[key] for run in one["runs"]] for key in ("seconds", "epochs"))
         plain, mirrored = ([100 * run[key] / run["count"] for run in one["runs"]] for key in ("correct", "correct_with_mirror_images"))
         rows.append(
             [
-                f"`{name}`",
+                f"{one['minutes']}",
                 f"{statistics.median(seconds):.0f} s ({min(seconds):.0f} … {max(seconds):.0f})",
+                f"{statistics.median(epochs):.0f} ({min(epochs)} … {max(epochs)})",
                 f"**{statistics.mean(plain):.2f} %** ± {statistics.stdev(plain):.2f} ({', '.join(f'{value:.2f}' for value in plain)})",
                 f"{statistics.mean(mirrored):.2f} % ± {statistics.stdev(mirrored):.2f}",
-                f"{one['parameters']:,}",
-                f"{one['multiply_adds'] / 1e6:.1f} M",
             ]
         )
-    head = ["recipe", "from nothing to a trained network", "test accuracy, by seed", "with mirror images", "parameters", "multiply-adds"]
-    machine = record["environment"]
-    return f"On {machine['cores']} cores ({machine['processor']}):\n\n{markdown(head, rows)}"
+    machine, first = record["environment"], record["recipes"][0]
+    head = ["minutes", "taken, all waiting counted", "epochs", "test accuracy ± its spread over seeds, and by seed", "with mirror images"]
+    what = f"`{RECIPE}`, {first['parameters']:,} parameters, {first['multiply_adds'] / 1e6:.1f} million multiply-adds an image"
+    return f"{what}; {machine['cores']} cores ({machine['processor']}), kernels {machine['kernels']}:\n\n{markdown(head, rows)}"
 
 
 TABLES = {"accuracy": table}
@@ -113,7 +123,11 @@ def main() -> None:
     """Carry out the command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
-    run(parser.parse_args().seeds)
+    parser.add_argument("--minutes", default=",".join(map(str, MINUTES)))
+    given = parser.parse_args()
+    if given.seeds < 2:
+        parser.error("a spread needs two seeds or more")
+    run(given.seeds, [int(minutes) for minutes in given.minutes.split(",")])
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.places import record_of
+from benchmarks.places import read_record, record_of
 from fittingroom import environment, native
 from fittingroom.files import write_json
 
@@ -51,7 +51,7 @@ def quickstart() -> None:
         )
         print(runs[-1], flush=True)
     described = environment.describe() | {"kernels": native.description()}
-    write_json(record_of(RECORDS, "quickstart", native.description()), {"environment": described, "recipe": recipe, "runs": runs})
+    write_json(record_of("quickstart", native.description()), {"environment": described, "recipe": recipe, "runs": runs})
 
 
 def epochs() -> None:
@@ -128,9 +128,8 @@ def quickstart_table() -> str:
             spread(startup["load_seconds"], " s", 2),
         ),
     ]
-    slow = record_of(RECORDS, "quickstart", "avx2")
-    if slow.exists():
-        other = json.loads(slow.read_text())
+    other = read_record("quickstart", "avx2")
+    if other is not None:
         accuracies, seconds = quick_runs(other)
         place = other["environment"]
         label = f"`make run` on {place['cores']} cores of an {place['processor']} without fast bfloat16 (kernels {place['kernels']})"

@@ -22,14 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.case import COMMAND_LINE, NETWORKS, THREADS
-from benchmarks.places import HIGHEST, record_of
+from benchmarks.places import HIGHEST, read_record, record_of
 from fittingroom import environment, native
 from fittingroom.files import write_json
 
 __all__ = ["TABLES", "sentence"]
 
 ROOT = Path(__file__).parent.parent
-RECORDS = ROOT / "records"
 NOT_YET = "*Not measured yet: `python -m benchmarks.profiles run` fills this in.*\n"
 BATCHES = (32, 128)
 MOST = 48_000
@@ -158,7 +157,7 @@ def run(rounds: int, seconds: float) -> None:
             profiles.append(json.loads(told.stdout.splitlines()[-1]))
             print(f"{time.perf_counter() - began:.0f} s: {brief(profiles[-1])}", flush=True)
     described = environment.describe() | {"threads": threads, "kernels": native.description()}
-    write_json(record_of(RECORDS, "profiles", native.description()), {"environment": described, "profiles": profiles})
+    write_json(record_of("profiles", native.description()), {"environment": described, "profiles": profiles})
 
 
 # Telling
@@ -166,11 +165,8 @@ def run(rounds: int, seconds: float) -> None:
 
 def recorded(kernels: str) -> dict[str, Any] | None:
     """The record, where there is one with the products alone beside the step."""
-    path = record_of(RECORDS, "profiles", kernels)
-    if not path.exists():
-        return None
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return record if all("rounds" in one for one in record["profiles"]) else None
+    record = read_record("profiles", kernels)
+    return record if record is not None and all("rounds" in one for one in record["profiles"]) else None
 
 
 def middle(profile: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Measure the workers of a sweep against one run after another, into ``records/sweep.json``.
+"""Measure the workers of a sweep against one run after another, into ``records/sweep.json``, or ``sweep-KERNELS.json`` with lesser kernels.
 
     python -m benchmarks.sweep run [--rounds 5] [--epochs 10]
     python -m benchmarks.sweep show
@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.summary import Spread, spread
-from fittingroom import environment
+from benchmarks.places import read_record, record_of
+from fittingroom import environment, native
 from fittingroom.files import write_json
 from fittingroom.recipe import Loaded, load
 from fittingroom.workers import Crew, Job
 
-RECORD = Path(__file__).parent.parent / "records" / "sweep.json"
 RUNS = 4
 WAYS = ("one after another", "workers")
 
@@ -83,7 +83,8 @@ def measure(way: str, epochs: int) -> dict[str, Any]:
 
 def run(rounds: int, epochs: int) -> None:
     """Measure the rounds that are missing."""
-    kept = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    kernels = native.description()
+    kept = read_record("sweep", kernels) or {}
     same = kept.get("epochs") == epochs
     done: list[dict[str, Any]] = kept["rounds"] if same else []
     while len(done) < rounds:
@@ -91,8 +92,9 @@ def run(rounds: int, epochs: int) -> None:
         order = WAYS if len(done) % 2 == 0 else WAYS[::-1]
         measured = {way: measure(way, epochs) for way in order}
         done.append({"load": os.getloadavg()[0], **measured})
-        record = {"environment": environment.describe(), "model": "lenet5", "epochs": epochs, "runs": RUNS, "rounds": done}
-        write_json(RECORD, record)
+        described = environment.describe() | {"kernels": kernels}
+        record = {"environment": described, "model": "lenet5", "epochs": epochs, "runs": RUNS, "rounds": done}
+        write_json(record_of("sweep", kernels), record)
         print(f"round {len(done)}: {_ratio(done[-1]):.2f} ×", flush=True)
 
 
@@ -126,10 +128,12 @@ def figures(record: dict[str, Any]) -> Figures:
 
 
 def table() -> str:
-    """The record as a table."""
-    if not RECORD.exists():
-        return "*Not measured yet: `python -m benchmarks.sweep run` fills this in.*\n"
-    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    """The records as tables."""
+    records = [record for level in reversed(native.LEVELS) if (record := read_record("sweep", level)) is not None]
+    return "\n".join(map(_table, records)) or "*Not measured yet: `python -m benchmarks.sweep run` fills this in.*\n"
+
+
+def _table(record: dict[str, Any]) -> str:
     place, seen = record["environment"], figures(record)
     workers, rounds = record["rounds"][0]["workers"]["workers"], len(record["rounds"])
     rows = {

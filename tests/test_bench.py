@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-import json
 import math
 import xml.etree.ElementTree as ElementTree
 from typing import Any
@@ -16,9 +15,11 @@ from benchmarks.peers import bench, pages, summary, torch_networks
 from benchmarks.peers.case import AUGMENTED, NETWORKS, ROTATE, SHIFT, ZOOM
 from benchmarks.peers.drawing import drawing
 from benchmarks.peers.targets import Target
+from benchmarks.places import read_record
 from fittingroom import models, recipe
 
 KERAS = importlib.util.find_spec("keras") is not None and importlib.util.find_spec("tensorflow") is not None
+RECORD = read_record("bench")
 every_network = pytest.mark.parametrize("network", NETWORKS)
 
 
@@ -37,7 +38,7 @@ def our_parameters(network: str) -> int:
 
 def measured_with_the_plain_path() -> bool:
     """Whether the record is one in which comparisons that tell nothing are not allowed."""
-    return pages.RECORD.exists() and "plain" in json.loads(pages.RECORD.read_text(encoding="utf-8"))["cells"][0]["peers"]
+    return RECORD is not None and "plain" in RECORD["cells"][0]["peers"]
 
 
 def made_record() -> dict[str, Any]:
@@ -212,9 +213,10 @@ def test_the_peers_are_augmented_as_the_recipe_says(network: str) -> None:
     assert [name for name in NETWORKS if recipe.load(name).recipe.augment.active] == list(AUGMENTED)
 
 
-@pytest.mark.skipif(not pages.RECORD.exists(), reason="not measured yet")
+@pytest.mark.skipif(RECORD is None, reason="not measured yet")
 def test_the_record_is_whole() -> None:
-    record = json.loads(pages.RECORD.read_text(encoding="utf-8"))
+    record = RECORD
+    assert record is not None
     assert {(cell["network"], cell["batch"]) for cell in record["cells"]} == set(itertools.product(NETWORKS, (32, 128)))
     for cell in record["cells"]:
         assert {len(peer["images_per_second"]) >= 5 for peer in cell["peers"].values()} == {True}
@@ -232,7 +234,8 @@ def test_the_record_is_whole() -> None:
 
 @pytest.mark.skipif(not measured_with_the_plain_path(), reason="the record is older: make bench")
 def test_the_record_tells_who_learns_equally_well() -> None:
-    record = json.loads(pages.RECORD.read_text(encoding="utf-8"))
+    record = RECORD
+    assert record is not None
     for entry in record["learning"]:
         assert (entry["images"], entry["epochs"], len(entry["seeds"])) == bench.LEARNING[entry["network"]]
         assert summary.noise(entry) < summary.TELLING

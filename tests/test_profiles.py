@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import profiles, sweep
+from benchmarks import places, profiles, sweep
 from benchmarks.peers.case import NETWORKS
 
 
@@ -53,7 +53,7 @@ def write(path: Path, rounds: list[dict[str, Any]]) -> None:
 
 
 def test_a_step_is_told_by_its_middle_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profiles, "RECORDS", tmp_path)
+    monkeypatch.setattr(places, "RECORDS", tmp_path)
     write((tmp_path / "profiles.json"), [made_round(seconds) for seconds in (0.030, 0.010, 0.008)])
     assert profiles.sentence("three-block", 32) == (
         "Of a step of 10.00 ms its products alone take 4.00; the 6.00 above them: convolutions and dense layers, beyond their products "
@@ -65,7 +65,7 @@ def test_a_step_is_told_by_its_middle_round(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_what_our_kernels_save_is_told_of_each_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profiles, "RECORDS", tmp_path)
+    monkeypatch.setattr(places, "RECORDS", tmp_path)
     rounds = [made_round(0.010) | {"plain_seconds": plain} for plain in (0.030, 0.015, 0.025)]
     write(tmp_path / "profiles-avx2.json", rounds)
     row = next(line for line in profiles.table("avx2").splitlines() if line.startswith("| `three-block`, 32 |"))
@@ -73,7 +73,7 @@ def test_what_our_kernels_save_is_told_of_each_round(tmp_path: Path, monkeypatch
 
 
 def test_a_profile_without_the_products_alone_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profiles, "RECORDS", tmp_path)
+    monkeypatch.setattr(places, "RECORDS", tmp_path)
     for record in (None, {"profiles": [{"network": "lenet5", "batch": 32, "seconds": [0.1], "parts": {}}]}):
         if record:
             (tmp_path / "profiles.json").write_text(json.dumps(record))

@@ -3,7 +3,7 @@
 For each network and batch size all peers are started and warmed up; then, round by round, each trains for some seconds while the others
 wait, in an order that changes with the round, so that whatever else the machine does meets all of them. What is seen is kept after every
 round in ``build/bench/``, and a benchmark that was stopped goes on from there. When all is there, in at least FEWEST rounds, it is
-written to ``records/bench.json`` and drawn.
+written to ``records/bench.json``, or ``bench-KERNELS.json`` with lesser kernels than the highest, and drawn.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from benchmarks.peers import pages, summary
 from benchmarks.peers.case import COMMAND_LINE, DATA, NETWORKS, THREADS
 from benchmarks.peers.inference import IMAGES as PREDICTED
 from benchmarks.peers.protocol import Remote
+from benchmarks.places import record_of
 from fittingroom.files import write_json
 
 ROOT = Path(__file__).parent.parent.parent
-RECORD = ROOT / "records" / "bench.json"
 FEWEST = 5
 """Rounds of a benchmark that is recorded."""
 BATCHES = (32, 128)
@@ -438,8 +438,9 @@ def main() -> None:
     if lacking or not settings.complete:
         print(f"not recorded: {'; '.join(lacking) or f'{FEWEST} rounds and all images are needed'}")
         return
-    write_json(RECORD, bench.record)
-    print(f"recorded in {RECORD.relative_to(ROOT)}")
+    record = record_of("bench", bench.record["environment"]["kernels"])
+    write_json(record, bench.record)
+    print(f"recorded in {record.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""The tables of the benchmark and its drawing, ``docs/bench.svg``, from ``records/bench.json`` alone."""
+"""The tables of the benchmark and its drawing, ``docs/bench.svg``, from its records alone."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Any
 from benchmarks.peers.drawing import drawing
 from benchmarks.peers.summary import TELLING, Spread, agrees, fastest, geometric_mean, learnt, noise, over_limit, ratios, rivals, spread
 from benchmarks.peers.targets import Target, targets
+from benchmarks.places import HIGHEST, read_record
 
 __all__ = ["TABLES", "drawings", "report"]
 
 ROOT = Path(__file__).parent.parent.parent
-RECORD = ROOT / "records" / "bench.json"
 DRAWING = ROOT / "docs" / "bench.svg"
 NOT_YET = "*Not measured yet: `make bench` fills this in.*\n"
 
@@ -27,7 +26,8 @@ Record = dict[str, Any]
 
 def drawings() -> dict[Path, str]:
     """Return the drawing, where there is a record."""
-    return {DRAWING: drawing(json.loads(RECORD.read_text(encoding="utf-8")))} if RECORD.exists() else {}
+    record = read_record("bench")
+    return {} if record is None else {DRAWING: drawing(record)}
 
 
 def report(record: Record) -> str:
@@ -202,15 +202,26 @@ def alone(record: Record) -> str:
 
 def caption(record: Record) -> str:
     """The drawing, and on what it was measured."""
-    rounds = len(record["cells"][0]["peers"]["ours"]["images_per_second"])
     words = "Our training speed over each peer's, by network and batch size, with the spread over the rounds"
+    return f"![{words}](bench.svg)\n\n{measured(record)}\n"
+
+
+def measured(record: Record) -> str:
+    """On what it was measured, and how often."""
+    rounds = len(record["cells"][0]["peers"]["ours"]["images_per_second"])
     given = f"{rounds} rounds; given are the median and, in brackets, the smallest and the largest."
-    return f"![{words}](bench.svg)\n\n{' '.join([machine(record), given, *doubts(record)])}\n"
+    return " ".join([machine(record), given, *doubts(record)])
 
 
-def recorded(made: Callable[[Record], str]) -> str:
-    """A table of the record, or that there is none yet."""
-    return made(json.loads(RECORD.read_text(encoding="utf-8"))) if RECORD.exists() else NOT_YET
+def elsewhere(record: Record) -> str:
+    """All tables of a machine without the highest kernels, in one piece."""
+    return "\n".join([f"{measured(record)}\n", aims(record), short(record), training(record), learning(record), inference(record)])
+
+
+def recorded(made: Callable[[Record], str], kernels: str = HIGHEST) -> str:
+    """A table of the record of these kernels, or that there is none yet."""
+    record = read_record("bench", kernels)
+    return NOT_YET if record is None else made(record)
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -221,4 +232,5 @@ TABLES: dict[str, Callable[[], str]] = {
     "bench-waiting": partial(recorded, waiting),
     "bench-learning": partial(recorded, learning),
     "bench-inference": partial(recorded, inference),
+    "bench-float": partial(recorded, elsewhere, "avx2"),
 }

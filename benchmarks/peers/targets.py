@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from benchmarks import profiles, sweep
 from benchmarks.peers.summary import Cell, fastest, geometric_mean, memory_over_plain, over_limit, ratios, spread
-from benchmarks.places import HIGHEST
+from benchmarks.places import HIGHEST, read_record
 
 __all__ = ["Target", "targets"]
 
-RECORDS = Path(__file__).parent.parent.parent / "records"
 MINUTES = {2: (93.0, 93.9), 5: (93.9, 94.5), 10: (94.3, 95.0)}
 """Minutes, and the test accuracies of `compact` that are asked for and aimed at, in %."""
 
@@ -85,8 +81,8 @@ def targets(cells: list[Cell], kernels: str = HIGHEST) -> list[Target]:
         decided("over the `DataLoader` loop, lowest", 4.0, 10.0, min, cells, over_loader, why_loader),
         decided("`three-block` step over its products, higher of both; less is better", 1.4, 1.15, max, blocks, over_products, profiled),
         decided("peak memory over the plain path, highest; less is better", 1.2, 1.0, max, both_paths, memory_over_plain, why_memory),
-        *accurate(),
-        sweeping(),
+        *accurate(kernels),
+        sweeping(kernels),
     ]
 
 
@@ -143,10 +139,10 @@ def why_memory(cell: Cell) -> str:
 # What other records tell
 
 
-def accurate() -> list[Target]:
+def accurate(kernels: str) -> list[Target]:
     """What `compact` reaches in some minutes."""
     rows = []
-    known = accuracies()
+    known = accuracies(kernels)
     for minutes, (least, aim) in MINUTES.items():
         seen = known.get(minutes)
         what = f"test accuracy of `compact` in {minutes} minutes, all waiting counted, mean"
@@ -155,31 +151,22 @@ def accurate() -> list[Target]:
     return rows
 
 
-def accuracies() -> dict[int, Sequence[float]]:
-    """Test accuracies in %, one a seed, of the recipes that keep to these minutes."""
-    record = read("accuracy")
+def accuracies(kernels: str) -> dict[int, Sequence[float]]:
+    """Test accuracies in %, one a seed, where every seed kept to the minutes."""
+    record = read_record("accuracy", kernels)
     if record is None:
         return {}
     return {
         one["minutes"]: [100 * run["correct"] / run["count"] for run in one["runs"]]
-        for one in record["recipes"].values()
+        for one in record["recipes"]
         if max(run["seconds"] for run in one["runs"]) <= 60 * one["minutes"]
     }
 
 
-def sweeping() -> Target:
+def sweeping(kernels: str) -> Target:
     """How many small networks workers train in a minute."""
-    record = read("sweep")
+    record = read_record("sweep", kernels)
     seen = sweep.figures(record) if record else None
     what = f"LeNet-5 of {record['epochs'] if record else 10} epochs trained per minute by a sweep"
     why = f"Of the workers' time {100 * seen.idle.middle:.0f} % is not training: their start, judging, writing." if seen else ""
     return Target(what, 3, 8, seen.minutes.middle if seen else None, " a minute", why)
-
-
-def read(name: str) -> dict[str, Any] | None:
-    """A record, where there is one."""
-    path = RECORDS / f"{name}.json"
-    if not path.exists():
-        return None
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return record
