@@ -17,7 +17,7 @@ from fittingroom.files import write_text
 __all__ = ["documents"]
 
 ROOT = Path(__file__).parent.parent
-SCRIPTS = ("accuracy", "cluster", "measure", "peers.pages", "profiles", "runner", "scale", "searches", "sweep")
+SCRIPTS = ("accuracy", "cluster", "gpu", "measure", "peers.pages", "profiles", "runner", "scale", "searches", "sweep")
 MARKED = re.compile(r"(<!-- records: ([a-z-]+) -->\n).*?(<!-- /records -->)", re.DOTALL)
 
 

@@ -1,0 +1,274 @@
+"""Measure training on a GPU, into ``records/gpu.json``.
+
+    python -m benchmarks.gpu speed [--rounds 5] [--seconds 3]
+    python -m benchmarks.gpu accuracy [--seeds 5] [--epochs 8,16,32]
+    python -m benchmarks.gpu show
+
+``speed``: images a second that each network trains with our steps recorded as a CUDA graph, with the same steps started one kernel at a
+time, and with plain PyTorch as its tutorials have it: float32, a `DataLoader` with workers, batches sent to the device. All are in one
+process, in turn, round by round. ``accuracy``: `compact`, for some numbers of epochs: seconds of training, those of a first epoch of
+another network (the warm-up: libraries are loaded and kernels chosen) told apart, and the accuracy on the test set, opened once for each
+run when all are trained. ``--device cpu`` tries the script out where there is no GPU, and records nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.peers.case import AUGMENTED, CLASSES, EPSILON, NETWORKS, RATE, Split
+from benchmarks.peers.dataloader import Shuffled, loader
+from benchmarks.peers.pages import table as markdown
+from benchmarks.peers.pages import times
+from benchmarks.peers.summary import spread
+from benchmarks.peers.torch_networks import new_network, parameters
+from benchmarks.places import read_record, record_of
+from fittingroom import environment, experiment
+from fittingroom.files import write_json
+from fittingroom.native import LEVELS
+from fittingroom.recipe import Recipe, load
+from fittingroom.runs import Run
+from fittingroom.train.loop import fit
+
+__all__ = ["TABLES"]
+
+BATCHES = (128, 512)
+WORKERS = min(8, len(os.sched_getaffinity(0)))
+WAYS = ("recorded steps", "single kernels", "DataLoader")
+GRAPH = "FITTINGROOM_GRAPH"
+Train = Callable[[int], float]
+"""Trains on so many images and returns the seconds that it took."""
+
+
+# Speed
+
+
+class Ours:
+    """Our loop, every default, on one network; the whole set is on the device."""
+
+    def __init__(self, network: str, batch: int, device: str) -> None:
+        changes = {"defaults": "keras", "data.normalise": "unit", "optim.lr": RATE, "train.batch_size": batch, "train.stop": None}
+        self.recipe = load(network, changes).recipe
+        self.setting = experiment.Setting(device=device)
+        self.machine = experiment.Machine.choose(self.recipe, self.setting)
+        self.prepared = experiment.prepare(self.recipe, self.setting)
+        self.model = experiment.new_model(self.recipe, self.prepared.data.input_shape, CLASSES, self.machine.device)
+        self.size = 0
+
+    def train(self, images: int) -> float:
+        """Whole epochs of at most all images; the call of the loop is timed, recording and all."""
+        training = self.prepared.training
+        size = min(images, len(training))
+        if size != self.size:
+            self.resident = self.prepared.resident(training.take(torch.arange(size).numpy()), self.machine.device)
+            self.size = size
+        once = self.recipe.updated({"train.epochs": round(images / size)})
+        began = time.perf_counter()
+        for _ in fit(self.model, self.resident, None, once, CLASSES, self.machine.precision):
+            pass
+        wait(self.machine.device)
+        return time.perf_counter() - began
+
+
+class Tutorial:
+    """Plain PyTorch: pictures made and transformed one by one by a `DataLoader`'s workers, a loss asked for after every step."""
+
+    def __init__(self, network: str, batch: int, device: torch.device, part: Split) -> None:
+        torch.manual_seed(0)
+        self.device = device
+        self.model = new_network(network).to(device)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=RATE, eps=EPSILON)
+        self.order = Shuffled()
+        self.loader = loader(part, self.order, batch, network in AUGMENTED, WORKERS)
+        self.most = len(part.labels)
+
+    def train(self, images: int) -> float:
+        """As `Ours.train`."""
+        self.order.count = min(images, self.most)
+        loss_function = nn.CrossEntropyLoss()
+        began = time.perf_counter()
+        self.model.train()
+        running = 0.0
+        for _ in range(round(images / self.order.count)):
+            for pictures, labels in self.loader:
+                self.optimizer.zero_grad()
+                loss: Tensor = loss_function(self.model(pictures.to(self.device)), labels.to(self.device))
+                loss.backward()
+                self.optimizer.step()
+                running += loss.item()
+        return time.perf_counter() - began
+
+
+def speed(device: str, rounds: int, seconds: float, networks: list[str]) -> list[dict[str, Any]]:
+    """Time all ways of all networks, in turn."""
+    cells = []
+    for network in networks:
+        for batch in BATCHES:
+            ours = Ours(network, batch, device)
+            part = Split(ours.prepared.training.pixels[..., 0], ours.prepared.training.labels)
+            tutorial = Tutorial(network, batch, ours.machine.device, part)
+            assert parameters(ours.model) == parameters(tutorial.model)
+            ways: dict[str, Train] = {WAYS[0]: ours.train, WAYS[1]: graphless(ours.train), WAYS[2]: tutorial.train}
+            counts = {way: enough(train, batch, seconds) for way, train in ways.items()}
+            seen: dict[str, list[float]] = {way: [] for way in ways}
+            for number in range(rounds):
+                for way in WAYS if number % 2 == 0 else WAYS[::-1]:
+                    seen[way].append(counts[way] / ways[way](counts[way]))
+            cells.append({"network": network, "batch": batch, "precision": ours.machine.precision.name, "images_per_second": seen})
+            told = "  ".join(f"{way} {statistics.median(values):,.0f}" for way, values in seen.items())
+            print(f"{network}, batch {batch}, images a second: {told}", flush=True)
+    return cells
+
+
+def enough(train: Train, batch: int, seconds: float) -> int:
+    """Images of whole batches on which ``train`` takes about ``seconds``, after it has warmed up."""
+    images = 16 * batch
+    train(images)
+    wanted = images / train(images) * seconds
+    whole = 54_000
+    return round(wanted / whole) * whole if wanted > whole else max(16, round(wanted / batch)) * batch
+
+
+def graphless(train: Train) -> Train:
+    """The same with steps that are not recorded."""
+
+    def trained(images: int) -> float:
+        with environ(GRAPH, "0"):
+            return train(images)
+
+    return trained
+
+
+@contextmanager
+def environ(name: str, value: str) -> Iterator[None]:
+    """An environment variable for a while."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def wait(device: torch.device) -> None:
+    """Until a GPU has done all it was told to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+# Accuracy
+
+
+def accuracy(device: str, seeds: int, epochs: list[int], changes: dict[str, Any]) -> list[dict[str, Any]]:
+    """Train `compact` for each number of epochs with each seed, then open the test set for each."""
+    setting = experiment.Setting(device=device)
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        experiment.train(load("compact", {**changes, "train.epochs": 1}), Path(folder) / "warm-up", setting=setting)
+        warm_up = time.perf_counter() - began
+        trained = {count: [one(Path(folder), count, seed, changes, setting) for seed in range(seeds)] for count in epochs}
+        found = []
+        for count, runs in trained.items():
+            entries = [entry | tested(run, setting) for run, entry in runs]
+            recipe: Recipe = runs[0][0].recipe
+            found.append({"epochs": count, "recipe": recipe.values, "warm_up_seconds": warm_up, "runs": entries})
+            shown = ", ".join(f"{100 * entry['correct'] / entry['count']:.2f} % in {entry['seconds']:.2f} s" for entry in entries)
+            print(f"compact, {count} epochs: {shown}", flush=True)
+    return found
+
+
+def one(folder: Path, epochs: int, seed: int, changes: dict[str, Any], setting: experiment.Setting) -> tuple[Run, dict[str, Any]]:
+    """A run, and the seconds that its epochs trained."""
+    loaded = load("compact", {**changes, "train.epochs": epochs, "seed": seed})
+    run = experiment.train(loaded, folder / f"{epochs}-{seed}", setting=setting)
+    return run, {"seed": seed, "seconds": sum(record["train"]["seconds"] for record in run.history)}
+
+
+def tested(run: Run, setting: experiment.Setting) -> dict[str, Any]:
+    """What a run got right, of the test set."""
+    test = experiment.evaluate(run, test=True, reason="benchmarks.gpu", setting=setting)["test"]
+    return {"count": test["count"], "correct": test["correct"]}
+
+
+# Telling
+
+
+def keep(part: str, values: list[dict[str, Any]]) -> None:
+    """Write one part of the record beside the other, if that is of the same machine."""
+    described = environment.describe() | {"gpu": torch.cuda.get_device_name(), "workers": WORKERS}
+    before = read_record("gpu") or {}
+    kept = before if before.get("environment", {}).get("gpu") == described["gpu"] else {}
+    write_json(record_of("gpu", LEVELS[-1]), {**kept, "environment": described, part: values})
+
+
+def table() -> str:
+    """What is recorded."""
+    record = read_record("gpu")
+    if record is None:
+        return "*Not measured yet: no GPU was at hand. `python -m benchmarks.gpu speed` and `accuracy` fill this in.*\n"
+    told = [f"On one {record['environment']['gpu']}, torch {record['environment']['packages']['torch']}:\n"]
+    if "speed" in record:
+        rows = []
+        for cell in record["speed"]:
+            seen = cell["images_per_second"]
+            over = [[mine / theirs for mine, theirs in zip(seen[WAYS[0]], seen[way], strict=True)] for way in WAYS[1:]]
+            middle = f"{statistics.median(seen[WAYS[0]]):,.0f}"
+            rows.append([f"`{cell['network']}`, {cell['batch']}", cell["precision"], middle, *(times(spread(values)) for values in over)])
+        told.append(markdown(["network, batch", "format", "images/s", f"over {WAYS[1]}", f"over the {WAYS[2]}"], rows))
+    if "accuracy" in record:
+        rows = []
+        for entry in record["accuracy"]:
+            seconds = spread([run["seconds"] for run in entry["runs"]])
+            right = [100 * run["correct"] / run["count"] for run in entry["runs"]]
+            took = f"{seconds.middle:.2f} s ({seconds.low:.2f} … {seconds.high:.2f})"
+            rows.append([f"{entry['epochs']}", took, f"{statistics.mean(right):.2f} % ± {statistics.stdev(right):.2f}"])
+        warm_up = record["accuracy"][0]["warm_up_seconds"]
+        told.append(markdown(["epochs of `compact`", "training", "test accuracy"], rows))
+        told.append(f"Before that {warm_up:.1f} s went by until a first epoch of another network was over.\n")
+    return "\n".join(told)
+
+
+TABLES = {"gpu": table}
+
+
+def main() -> None:
+    """Carry out the command."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("command", choices=["speed", "accuracy", "show"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", default="8,16,32")
+    parser.add_argument("--networks", default=",".join(NETWORKS))
+    parser.add_argument("--limit", type=int, help="training images, for trying out")
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    given = parser.parse_args()
+    if given.command == "show":
+        print(table())
+        return
+    if given.device == "cuda" and not torch.cuda.is_available():
+        parser.error("no CUDA device here; --device cpu tries the script out")
+    if given.command == "speed":
+        values = speed(given.device, given.rounds, given.seconds, given.networks.split(","))
+    else:
+        changes = {} if given.limit is None else {"data.limit": given.limit}
+        values = accuracy(given.device, given.seeds, [int(count) for count in given.epochs.split(",")], changes)
+    if given.device == "cuda" and given.limit is None:
+        keep(given.command, values)
+
+
+if __name__ == "__main__":
+    main()
