@@ -17,7 +17,7 @@ from fittingroom.experiment import Machine, Prepared, Setting, new_model, prepar
 from fittingroom.recipe import Recipe
 from fittingroom.train.loop import fit, measure
 
-__all__ = ["Pace", "epochs_within", "pace"]
+__all__ = ["Pace", "pace"]
 
 # A look at the training takes so many seconds at least; the looks before it, which warm everything up, fewer.
 LOOK_SECONDS = 1.5
@@ -44,28 +44,13 @@ class Pace:
         """Seconds of an epoch with all that belongs to it."""
         return self.training + self.validation
 
+    def epochs(self, seconds: float) -> int:
+        """How many epochs can be trained, judged and written down in so many seconds."""
+        return max(0, floor((PLANNED * seconds - self.validation - WRITING_SECONDS) / self.epoch))
 
-def epochs_within(recipe: Recipe, deadline: float, setting: Setting) -> tuple[int, Pace]:
-    """Return how many epochs of ``recipe`` can be trained and judged here before ``deadline``, and the pace that this rests on.
-
-    Args:
-        recipe: of a network; its own number of epochs does not matter.
-        deadline: on the clock of `time.perf_counter`.
-        setting: of the training that is to follow.
-
-    Raises:
-        UsageError: a classical model, which has no epochs; or no epoch is over by then.
-    """
-    found = pace(recipe, setting)
-    left = PLANNED * (deadline - time.perf_counter()) - found.validation - WRITING_SECONDS
-    epochs = floor(left / found.epoch)
-    if epochs < 1:
-        short = (found.epoch - left) / PLANNED
-        raise UsageError(
-            f"an epoch of {recipe.model.name} takes about {found.epoch:.0f} s here, and there are {short:.0f} s too few for one; "
-            "give it more time, or fewer images by data.limit"
-        )
-    return epochs, found
+    def least(self) -> float:
+        """The seconds that one epoch needs."""
+        return (self.epoch + self.validation + WRITING_SECONDS) / PLANNED
 
 
 def pace(recipe: Recipe, setting: Setting) -> Pace:

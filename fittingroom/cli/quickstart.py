@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,13 @@ from fittingroom.cli.options import DataDir, Json, RunsDir, Threads
 from fittingroom.cli.output import accuracy_line, download_progress, note, notices, print_json, print_line, watched
 from fittingroom.errors import DataMissing
 
+if TYPE_CHECKING:
+    from fittingroom.recipe import Loaded
+
 __all__ = ["quickstart"]
+
+# Two minutes, less what the test set and the page take.
+TRAINING_SECONDS = 108.0
 
 
 def quickstart(
@@ -23,24 +29,27 @@ def quickstart(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Train our best two-minute model on Fashion-MNIST, open the test set once, and write a page to show."""
+    """Train our quickest good model on Fashion-MNIST, open the test set once, and write a page to show: two minutes in all."""
     began = time.perf_counter()
     note("loading torch …")
-    from fittingroom import experiment, recipe
+    from fittingroom import experiment, pace, recipe
     from fittingroom.report.run_page import write_report
+    from fittingroom.report.text import plural
 
     loaded = recipe.load("compact", [f"seed={seed}"])
     notify = notices()
     setting = experiment.Setting(data_dir=data_dir, threads=threads, notify=notify)
     try:
         with download_progress() as downloaded:
-            experiment.prepare(loaded.recipe, replace(setting, downloaded=downloaded))
+            found = pace.pace(loaded.recipe, replace(setting, downloaded=downloaded))
+        loaded = _shortened(loaded, found.epochs(began + TRAINING_SECONDS - time.perf_counter()))
     except DataMissing as error:
         note(f"{error}")
         note("NOTE: Fashion-MNIST cannot be had here, so this trains on scikit-learn's 8×8 digits instead.")
         note("NOTE: its figures say nothing about clothes.")
         loaded = recipe.load("compact", [f"seed={seed}", "data.name=digits", "data.validation=0.2"])
-    note(f"training {loaded.recipe.model.name} on {loaded.recipe.data.name}; Ctrl-C stops, and --resume goes on")
+    told = f"{loaded.recipe.model.name} on {loaded.recipe.data.name}, {plural(loaded.recipe.train.epochs, 'epoch')}"
+    note(f"training {told}; Ctrl-C stops, and --resume goes on")
     with watched(loaded.recipe) as watch:
         watching = replace(setting, progress=watch.progress, epoch_done=watch.epoch_done, begun=watch.begun)
         run = experiment.train(loaded, runs_dir=runs_dir, setting=watching)
@@ -53,3 +62,11 @@ def quickstart(
     print_line(f"{accuracy_line('test', experiment.judged(run)['test'])} in {seconds:.0f} s, all waiting counted")
     print_line(f"run    {run.path}")
     print_line(f"report {page}  (open it in a browser)")
+
+
+def _shortened(loaded: Loaded, epochs: int) -> Loaded:
+    """The recipe, with fewer epochs where this machine is too slow for all of them; one at least."""
+    if epochs >= loaded.recipe.train.epochs:
+        return loaded
+    recipe = loaded.recipe.updated({"train.epochs": max(1, epochs)})
+    return replace(loaded, recipe=recipe, origins={**loaded.origins, "train.epochs": "quickstart"})

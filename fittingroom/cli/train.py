@@ -150,8 +150,14 @@ def _fitted_in(loaded: Loaded, minutes: float, began: float, setting: Setting) -
     from fittingroom.report.text import plural
 
     with download_progress() as downloaded:
-        epochs, found = pace.epochs_within(loaded.recipe, began + 60 * minutes, replace(setting, downloaded=downloaded))
-    note(f"{minutes:g} minutes hold {plural(epochs, 'epoch')} of about {found.epoch:.2g} s here: train.epochs = {epochs}")
+        found = pace.pace(loaded.recipe, replace(setting, downloaded=downloaded))
+    left = began + 60 * minutes - time.perf_counter()
+    epochs = found.epochs(left)
+    if not epochs:
+        least = math.ceil(10 * (minutes + (found.least() - left) / 60)) / 10
+        takes = f"an epoch of {loaded.recipe.model.name} takes about {found.epoch:.3g} s here"
+        raise UsageError(f"{takes}: give --minutes {least:g}, or fewer images by data.limit")
+    note(f"{minutes:g} minutes hold {plural(epochs, 'epoch')} of about {found.epoch:.3g} s here: train.epochs = {epochs}")
     return replace(loaded, recipe=loaded.recipe.updated({"train.epochs": epochs}), origins={**loaded.origins, "train.epochs": "--minutes"})
 
 

@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from fittingroom import recipe
+from fittingroom.cli import quickstart
 from fittingroom.evaluate import Evaluation
 from tests.cli.running import every_command, fittingroom, snapshot
 
@@ -412,6 +413,15 @@ def test_quickstart_without_data(monkeypatch: pytest.MonkeyPatch, no_network: No
     assert Path(started.report).is_file()
     shown = held(ShownRun, "runs", "show", "last")
     assert [opening.reason for opening in shown.evaluation.openings] == ["quickstart, once at its end"]
+
+
+@pytest.mark.parametrize(("hold", "epochs"), [(0, 1), (3, 3), (500, None)])
+def test_quickstart_trains_as_many_epochs_as_its_minutes_hold(hold: int, epochs: int | None) -> None:
+    loaded = recipe.load("compact")
+    shortened = quickstart._shortened(loaded, hold)
+    assert shortened.recipe.train.epochs == (epochs or loaded.recipe.train.epochs)
+    assert shortened.origins["train.epochs"] == ("quickstart" if epochs else loaded.origins["train.epochs"])
+    assert shortened.recipe.updated({"train.epochs": loaded.recipe.train.epochs}) == loaded.recipe
 
 
 def test_version_and_help() -> None:
