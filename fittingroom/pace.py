@@ -19,9 +19,10 @@ from fittingroom.train.loop import fit, measure
 
 __all__ = ["Pace", "pace"]
 
-# A look at the training takes so many seconds at least; the looks before it, which warm everything up, fewer.
+# A look at the training takes so many seconds at least; shorter ones tell how long it has to be.
 LOOK_SECONDS = 1.5
 FIRST_LOOK, GROWTH = 256, 4
+WARM_UP_STEPS = 5
 # Of the time there is, so much is planned for: machines slow down, and files have to be written.
 PLANNED = 0.95
 WRITING_SECONDS = 2.0
@@ -66,6 +67,8 @@ def pace(recipe: Recipe, setting: Setting) -> Pace:
         raise UsageError(f"{recipe.model.name} is fitted in one go and has no epochs, so there is nothing to plan")
     native.keep_freed_memory()
     once = recipe.updated({"train.epochs": 1, "train.stop": None})
+    # The first steps load libraries, choose kernels and, on a GPU, record: what they take says nothing of an epoch.
+    _epoch_seconds(model, once, prepared, _some(prepared.training, max(FIRST_LOOK, WARM_UP_STEPS * recipe.train.batch_size)), machine)
     count = FIRST_LOOK
     while True:
         images = _some(prepared.training, count)
