@@ -21,6 +21,7 @@ def recipe_of(made_set: Path, model: str = "mlp", **changes: object) -> Recipe:
     return load({"model": model}, {"data.name": str(made_set), **changes}).recipe
 
 
+@pytest.mark.slow
 def test_a_run_is_over_within_its_minutes_and_uses_most_of_them(made_set: Path, tmp_path: Path) -> None:
     minutes = 0.25
     began = time.perf_counter()

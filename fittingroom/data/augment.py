@@ -77,10 +77,11 @@ def _inverse_maps(count: int, settings: Augment, images: Tensor, generator: torc
 def _projective_grid(inverse: Tensor, strength: float, height: int, width: int, generator: torch.Generator) -> Tensor:
     """``[N, H, W, 2]``: the affine map followed by one that moves each corner by at most ``strength`` of the side."""
     count = len(inverse)
-    corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]], device=inverse.device).expand(count, 4, 2)
+    place = torch.arange(4, device=inverse.device)  # round the square; numbers from the host would have it wait for a GPU
+    corners = torch.stack([(place == 1) | (place == 2), place > 1], dim=1).float().mul_(2).sub_(1).expand(count, 4, 2)
     moved = corners + _uniform((count, 4, 2), -2 * strength, 2 * strength, inverse, generator)
     homography = _homographies(corners, moved)
-    bottom = torch.tensor([0.0, 0.0, 1.0], device=inverse.device).expand(count, 1, 3)
+    bottom = torch.eye(3, device=inverse.device)[2].expand(count, 1, 3)
     whole = homography @ torch.cat([inverse, bottom], dim=1)
     base = functional.affine_grid(torch.eye(2, 3, device=inverse.device)[None], [1, 1, height, width], align_corners=False)
     points = torch.cat([base.view(1, -1, 2), base.new_ones(1, height * width, 1)], dim=2).expand(count, -1, -1)
@@ -100,7 +101,7 @@ def _homographies(source: Tensor, target: Tensor) -> Tensor:
         ],
         dim=1,
     )
-    solution = torch.linalg.solve(equations, torch.cat([u, v], dim=1))
+    solution, _ = torch.linalg.solve_ex(equations, torch.cat([u, v], dim=1))
     return torch.cat([solution, solution.new_ones(len(source), 1)], dim=1).view(-1, 3, 3)
 
 

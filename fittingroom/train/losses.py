@@ -29,7 +29,13 @@ def loss_function(settings: Loss, labels: Tensor, classes: int) -> LossFunction:
     smoothing = settings.label_smoothing
 
     def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-        return functional.cross_entropy(logits, target, weight=weights, label_smoothing=smoothing)
+        if weights is None or not smoothing:
+            return functional.cross_entropy(logits, target, weight=weights, label_smoothing=smoothing)
+        # As PyTorch has it, whose own function waits for a GPU to tell how many targets count: then no graph can be recorded.
+        log_probabilities = functional.log_softmax(logits, dim=1)
+        plain = functional.nll_loss(log_probabilities, target, weight=weights)
+        uniform = -(log_probabilities * weights).sum(1).sum() / weights[target].sum()
+        return (1 - smoothing) * plain + smoothing / classes * uniform
 
     def focal(logits: Tensor, target: Tensor) -> Tensor:
         """FL = −w (1 − p)^γ log p (Lin et al., 2017), smoothed targets summed likewise."""

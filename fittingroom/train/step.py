@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -84,19 +85,24 @@ class Graphed:
     def __init__(self, step: Step, size: int) -> None:
         self.step = step
         self.size = size
-        self.stream = torch.cuda.Stream(step.device)  # type: ignore[no-untyped-call]
+        self.stream = side_stream(step.device)
         self.graph: torch.cuda.CUDAGraph | None = None
         self.seen = 0
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Carry out the step; what is returned is overwritten by the next one."""
-        if len(images) != self.size or self.seen < self.WARM_UP:
-            self.seen += len(images) == self.size
+        if len(images) != self.size:
             return self._plainly(images, labels)
-        if self.graph is None:
-            self.graph = self._recorded(images, labels)
+        if self.seen == 0:
+            self.images, self.labels = torch.empty_like(images), torch.empty_like(labels)
+        self.seen += 1
+        # Also before the recording: which kernels are chosen depends on where in memory a batch begins.
         self.images.copy_(images)
         self.labels.copy_(labels)
+        if self.seen <= self.WARM_UP:
+            return self._plainly(self.images, self.labels)
+        if self.graph is None:
+            self.graph = self._recorded()
         self.graph.replay()
         return self.loss, self.logits
 
@@ -109,15 +115,21 @@ class Graphed:
         here.wait_stream(self.stream)
         return result
 
-    def _recorded(self, images: Tensor, labels: Tensor) -> torch.cuda.CUDAGraph:
-        self.images, self.labels = torch.empty_like(images), torch.empty_like(labels)
-        graph = torch.cuda.CUDAGraph()
-        for layer in self.step.model.modules():
-            if isinstance(layer, Dropout) and layer.generator is not None:
-                graph.register_generator_state(layer.generator)
-        with torch.cuda.graph(graph, stream=self.stream):
-            self.loss, self.logits = self.step(self.images, self.labels)
+    def _recorded(self) -> torch.cuda.CUDAGraph:
+        with torch.cuda.device(self.step.device):
+            graph = torch.cuda.CUDAGraph()
+            for layer in self.step.model.modules():
+                if isinstance(layer, Dropout) and layer.generator is not None:
+                    graph.register_generator_state(layer.generator)
+            with torch.cuda.graph(graph, stream=self.stream):
+                self.loss, self.logits = self.step(self.images, self.labels)
         return graph
+
+
+@cache
+def side_stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream on which steps are recorded, one for the process: cuBLAS keeps memory for each stream it has seen."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def stepping(step: Step, size: int) -> StepFunction:

@@ -83,6 +83,22 @@ def test_focal_loss_of_sure_images_has_a_gradient(settings: dict[str, Any]) -> N
     assert logits.grad.isfinite().all()
 
 
+def test_weights_with_smoothing_are_those_of_pytorch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.tensor([0, 0, 0, 1, 2, 2, 3, 0])
+    weights = balanced_weights(labels, CLASSES)
+    settings = Loss(class_weights="balanced", label_smoothing=0.2)
+    ours, theirs = (torch.randn(8, CLASSES, generator=generator.manual_seed(1), requires_grad=True) for _ in range(2))
+    found = loss_function(settings, labels, CLASSES)(ours, labels)
+    expected = torch.nn.functional.cross_entropy(theirs, labels, weight=weights, label_smoothing=0.2)
+    found.backward()  # type: ignore[no-untyped-call]
+    expected.backward()  # type: ignore[no-untyped-call]
+    assert float(found) == pytest.approx(float(expected), rel=1e-6)
+    assert ours.grad is not None
+    assert theirs.grad is not None
+    assert torch.allclose(ours.grad, theirs.grad, atol=1e-7)
+
+
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60))
 def test_balanced_weights_are_those_of_scikit_learn(labels: list[int]) -> None:
     present = np.unique(labels)
