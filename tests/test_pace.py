@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -56,9 +57,11 @@ def test_without_validation_images_there_is_nothing_to_judge(made_set: Path) -> 
 
 
 def test_too_little_time_is_refused_with_how_much_would_do(made_set: Path, tmp_path: Path) -> None:
-    words = "an epoch of lenet5 takes about --minutes"
     folder = tmp_path / "run"
-    fittingroom("train", "lenet5", "--data", made_set, "--minutes", 0.01, "--run-dir", folder).refused(2, words)
+    done = fittingroom("train", "lenet5", "--data", made_set, "--minutes", 0.01, "--run-dir", folder)
+    done.refused(2, "an epoch of lenet5 takes about", "give --minutes")
+    (enough,) = re.findall(r"--minutes ([0-9.]+)", done.err)
+    assert float(enough) > 0.01
     assert not folder.exists()
 
 

@@ -93,7 +93,7 @@ def test_weights_with_smoothing_are_those_of_pytorch() -> None:
     expected = torch.nn.functional.cross_entropy(theirs, labels, weight=weights, label_smoothing=0.2)
     found.backward()  # type: ignore[no-untyped-call]
     expected.backward()  # type: ignore[no-untyped-call]
-    assert float(found) == pytest.approx(float(expected), rel=1e-6)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
     assert ours.grad is not None
     assert theirs.grad is not None
     assert torch.allclose(ours.grad, theirs.grad, atol=1e-7)
