@@ -26,6 +26,7 @@ WARM_UP_STEPS = 5
 # Of the time there is, so much is planned for: machines slow down, and files have to be written.
 PLANNED = 0.95
 WRITING_SECONDS = 2.0
+MOST_EPOCHS = 100_000  # of a recipe
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Pace:
 
     def epochs(self, seconds: float) -> int:
         """How many epochs can be trained, judged and written down in so many seconds."""
-        return max(0, floor((PLANNED * seconds - self.validation - WRITING_SECONDS) / self.epoch))
+        return min(MOST_EPOCHS, max(0, floor((PLANNED * seconds - self.validation - WRITING_SECONDS) / self.epoch)))
 
     def least(self) -> float:
         """The seconds that one epoch needs."""
