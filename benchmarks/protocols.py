@@ -45,6 +45,7 @@ PHOTOGRAPHS = {
         {
             "data.name": "clothing-photos",
             "data.size": 64,
+            "augment.crop": 2,
             "train.epochs": 20,
             "train.batch_size": 64,
             "loss.class_weights": "balanced",
