@@ -44,6 +44,7 @@ def quickstart(
         with download_progress() as downloaded:
             experiment.prepare(loaded.recipe, replace(setting, downloaded=downloaded))
         at_hand = time.perf_counter()
+        note("seeing how fast this machine is …")
         found = pace.pace(loaded.recipe, setting)
         loaded = _shortened(loaded, found.epochs(SECONDS - loading - (time.perf_counter() - at_hand)))
     except DataMissing as error:

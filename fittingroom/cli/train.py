@@ -149,6 +149,7 @@ def _fitted_in(loaded: Loaded, minutes: float, began: float, setting: Setting) -
     from fittingroom import pace
     from fittingroom.report.text import plural
 
+    note("seeing how fast this machine is …")
     with download_progress() as downloaded:
         found = pace.pace(loaded.recipe, replace(setting, downloaded=downloaded))
     left = began + 60 * minutes - time.perf_counter()
