@@ -18,10 +18,10 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -119,7 +119,8 @@ def speed(device: str, rounds: int, seconds: float, networks: list[str]) -> list
             tutorial = Tutorial(network, batch, ours.machine.device, part)
             assert parameters(ours.model) == parameters(tutorial.model)
             ways: dict[str, Train] = {WAYS[0]: ours.train, WAYS[1]: graphless(ours.train), WAYS[2]: tutorial.train}
-            counts = {way: enough(train, batch, seconds) for way, train in ways.items()}
+            whole = len(ours.prepared.training)
+            counts = {way: enough(train, batch, seconds, whole) for way, train in ways.items()}
             seen: dict[str, list[float]] = {way: [] for way in ways}
             for number in range(rounds):
                 for way in WAYS if number % 2 == 0 else WAYS[::-1]:
@@ -130,12 +131,11 @@ def speed(device: str, rounds: int, seconds: float, networks: list[str]) -> list
     return cells
 
 
-def enough(train: Train, batch: int, seconds: float) -> int:
-    """Images of whole batches on which ``train`` takes about ``seconds``, after it has warmed up."""
+def enough(train: Train, batch: int, seconds: float, whole: int) -> int:
+    """Images on which a warm ``train`` takes about ``seconds``: whole batches, or, of more than ``whole``, whole epochs."""
     images = 16 * batch
     train(images)
     wanted = images / train(images) * seconds
-    whole = 54_000
     return round(wanted / whole) * whole if wanted > whole else max(16, round(wanted / batch)) * batch
 
 
@@ -143,24 +143,10 @@ def graphless(train: Train) -> Train:
     """The same with steps that are not recorded."""
 
     def trained(images: int) -> float:
-        with environ(GRAPH, "0"):
+        with patch.dict(os.environ, {GRAPH: "0"}):
             return train(images)
 
     return trained
-
-
-@contextmanager
-def environ(name: str, value: str) -> Iterator[None]:
-    """An environment variable for a while."""
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
 
 
 def wait(device: torch.device) -> None:
