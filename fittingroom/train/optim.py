@@ -203,14 +203,14 @@ def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
     x = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-7)
     gram = x @ x.T
-    whole = torch.eye(len(gram), device=gram.device, dtype=gram.dtype)
+    whole: Tensor | None = None
     for step in range(steps):
         factor = torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
         factor.diagonal().add_(3.4445)
-        whole = factor @ whole if step else factor
+        whole = factor if whole is None else factor @ whole
         if step + 1 < steps:
             gram = factor @ gram @ factor
     scale = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
-    x = whole @ x
+    x = x if whole is None else whole @ x
     result: Tensor = (x.T if tall else x) * scale
     return result

@@ -28,7 +28,7 @@ class Step:
     Args:
         model: changed in place.
         compute_loss: of float32 logits and labels.
-        optimizer: over ``parameters``.
+        optimizer: over the parameters that are trained.
         settings: the penalty and the clipping.
         precision: of the forward pass.
         device: of everything.
@@ -69,7 +69,7 @@ class Step:
 
 
 class Graphed:
-    """A step on a GPU whose hundreds of kernels are started by one call: with small images, starting them is what takes the time.
+    """A step on a GPU whose hundreds of kernels are started by one call.
 
     The first steps of full batches are carried out as they are, while PyTorch's libraries choose and allocate; then one is recorded, and
     that one and all later ones are replayed. Batches of another size, the last ones of epochs, are carried out as they are. Learning rates
