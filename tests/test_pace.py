@@ -44,12 +44,16 @@ def test_the_pace_is_that_of_training(made_set: Path) -> None:
     assert found.epoch == found.training + found.validation
 
 
-def test_more_time_holds_more_epochs(made_set: Path) -> None:
-    found = pace.pace(recipe_of(made_set, "lenet5"), SETTING)
-    assert found.epochs(400) > 5 * found.epochs(20) > 0
-    assert found.epochs(found.least()) in (0, 1)  # in whole numbers, but for the rounding
-    assert found.epochs(1.01 * found.least()) == 1
+@pytest.mark.parametrize("found", [pace.Pace(0.0175, 0.0012), pace.Pace(0.8, 0.2), pace.Pace(32.0, 1.5), pace.Pace(700.0, 0.0)])
+def test_more_time_holds_more_epochs(found: pace.Pace) -> None:
+    held = [found.epochs(seconds) for seconds in range(0, 100_000, 100)]
+    assert held == sorted(held)
+    assert held[-1] > 0
     assert found.epochs(0) == found.epochs(-5) == 0
+    half = found.epoch / 2
+    assert found.epochs(found.least() - half) == 0
+    assert found.epochs(found.least() + half) == 1
+    assert found.epochs(found.least() + 10 * found.epoch) <= 10 + 1
 
 
 def test_without_validation_images_there_is_nothing_to_judge(made_set: Path) -> None:
