@@ -10,15 +10,30 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 __all__ = ["Unavailable", "build", "compile_to", "find_compiler", "source_hash"]
 
 HERE = Path(__file__).parent
-SOURCES = ("kernels.c", "lanes.h", "avx512.h", "convolution.h", "convolution.c", "places.h", "dense.h", "winograd.h", "winograd.c")
-FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden")
-# Tried in order, for compilers that do not know the newest instructions or none of them.
-FALLBACKS: tuple[tuple[str, ...], ...] = ((), ("-DNO_AVX512",), ("-DPORTABLE_ONLY",))
+SOURCES = (
+    "kernels.c",
+    "kernels.h",
+    "level.c",
+    "lanes.h",
+    "avx512.h",
+    "convolution.h",
+    "convolution.c",
+    "places.h",
+    "dense.h",
+    "winograd.h",
+    "winograd.c",
+)
+FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-fvisibility=hidden")
+AVX2 = ("-mavx2", "-mfma")
+AVX512 = (*AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512bf16")
+INSTRUCTIONS = {"portable": (), **({"avx2": AVX2, "avx512": AVX512} if platform.machine().lower() in ("x86_64", "amd64") else {})}
+"""By level, what tells the compiler to use its instructions; compilers may be too old for the last ones."""
 COMPILERS = ("cc", "gcc", "clang")
 COMPILE_SECONDS = 300
 
@@ -51,15 +66,32 @@ def compile_to(to: Path, compiler: Sequence[str]) -> None:
     Raises:
         Unavailable: the compiler fails; with its first error.
     """
+    levels = list(INSTRUCTIONS)
     first_error = ""
-    for fallback in FALLBACKS:
-        command = [*compiler, *FLAGS, *fallback, f'-DSOURCE="{source_hash()}"', str(HERE / SOURCES[0]), "-o", str(to), "-lm"]
-        result = _run(command)
-        if result.returncode == 0 and to.is_file():
+    while levels:
+        if not (error := _compiled(to, compiler, levels)):
             return
-        errors = [line for line in result.stderr.splitlines() if "error" in line]
-        first_error = first_error or (errors[0] if errors else f"exit code {result.returncode}")
-    raise Unavailable(f"{compiler[0]} cannot compile them ({first_error.strip()})")
+        first_error = first_error or error
+        levels.pop()
+    raise Unavailable(f"{compiler[0]} cannot compile them ({first_error})")
+
+
+def _compiled(to: Path, compiler: Sequence[str], levels: Sequence[str]) -> str:
+    """Compile these levels, all at the same time, and link them; return the first error, or nothing."""
+    units = {level: ["level.c", f"-DLEVEL={level}", *INSTRUCTIONS[level]] for level in reversed(levels)}  # the one that takes longest first
+    units["kernels"] = ["kernels.c", f'-DSOURCE="{source_hash()}"', *(f"-DHAVE_{level.upper()}" for level in levels)]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
+        objects = {name: str(Path(folder, f"{name}.o")) for name in units}
+        commands = [
+            [*compiler, *FLAGS, "-c", str(HERE / source), *flags, "-o", objects[name]] for name, (source, *flags) in units.items()
+        ]
+        results = [*pool.map(_run, commands)]
+        if all(result.returncode == 0 for result in results):
+            results = [_run([*compiler, "-shared", *objects.values(), "-o", str(to), "-lm"])]
+    if all(result.returncode == 0 for result in results) and to.is_file():
+        return ""
+    errors = [line.strip() for result in results for line in result.stderr.splitlines() if "error" in line]
+    return errors[0] if errors else f"exit codes {', '.join(str(result.returncode) for result in results)}"
 
 
 def build(environment: Mapping[str, str], cache: Path) -> Path:
@@ -71,7 +103,7 @@ def build(environment: Mapping[str, str], cache: Path) -> Path:
         Unavailable: no compiler, one that fails, or a folder that cannot be written or that others can write.
     """
     compiler = find_compiler(environment)
-    key = repr((source_hash(), _run([*compiler, "--version"]).stdout, FLAGS, platform.machine(), platform.libc_ver()))
+    key = repr((source_hash(), _run([*compiler, "--version"]).stdout, FLAGS, INSTRUCTIONS, platform.machine(), platform.libc_ver()))
     path = cache / f"kernels-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
     try:
         if not path.is_file():

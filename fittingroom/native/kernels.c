@@ -2,180 +2,11 @@
  * convolutions, of few channels or by fewer products than they are defined by, and small dense layers.
  *
  * Plain C for gcc and clang, without headers of Python or PyTorch: built at installation or at first use, loaded with ctypes. The
- * kernels themselves are in lanes.h, which is included once for each instruction set; the best one is chosen at run time. Threads
+ * kernels themselves are in lanes.h, compiled by level.c once for each instruction set; the best one is chosen at run time. Threads
  * are those of the OpenMP runtime that PyTorch has loaded, handed in by `fittingroom_threads`, since two pools of threads would
  * fight for the cores. Every sum is taken over fixed blocks that are combined in order: results do not depend on the number of threads.
  */
-#include <math.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#if defined(__x86_64__) && !defined(PORTABLE_ONLY)
-#include <immintrin.h>
-#endif
-
-#define EXPORT __attribute__((visibility("default")))
-#define INLINE static inline __attribute__((always_inline))
-#define BLOCKS 32            /* at most so many partial sums */
-#define BLOCK_ELEMENTS 16384 /* at least so many elements in each */
-#define SERIAL_ELEMENTS 16384 /* below this, waking threads costs more than it saves */
-
-#define IMAGE_BLOCKS 16      /* a convolution's partial sums: at most so many blocks of images */
-#define LARGEST_KERNEL 5
-#define MOST_INPUTS 8
-#define MOST_OUTPUTS_OF_PLACES 8 /* a convolution of so few outputs leaves most lanes of a vector of channels empty */
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
-
-enum { NONE = 0, MAX = 1, AVERAGE = 2 };
-enum { IDENTITY = 0, RELU = 1, TANH = 2, SIGMOID = 3 };
-enum { AFTER = 1, BEFORE = 2 };
-enum { WHOLE = 2 }; /* of numbers that are float32, and as many as fill all vectors */
-
-/* The arguments of a call as Python packs them: 8 bytes each. Pointers may be 0 where the tensor does not take part. */
-struct call {
-    void *x, *out;
-    uint8_t *code;   /* a byte for each output: bits 0–1 which of the window, bit 2 kept by dropout */
-    void *picked;    /* the input that max-pooling chose */
-    float *stats;    /* [4, channels]: mean, 1 / deviation, scale, offset */
-    float *gamma, *beta, *running_mean, *running_var;
-    int64_t *batches;
-    void *grad_out, *grad_x;
-    float *grad_gamma, *grad_beta;
-    int64_t batch, channels, height, width;
-    int64_t act, norm, pool, wide, training, threads;
-    uint64_t seed, counter;
-    double epsilon, momentum, rate;
-};
-
-/* The arguments of a convolution's call. Outputs are [batch, out_height, out_width, outputs]; the stride is 1. */
-struct convolution_call {
-    void *x, *out, *grad_out, *grad_x;
-    float *weight, *bias, *grad_weight, *grad_bias;
-    int64_t batch, inputs, height, width, outputs, out_height, out_width;
-    int64_t kernel_height, kernel_width, top, left; /* the last two: zeros around the image */
-    int64_t stride_output, stride_input, stride_row, stride_column; /* of the weights and their gradient, in elements */
-    int64_t wide_x, wide_out, threads;
-};
-typedef float unaligned_float __attribute__((aligned(1), may_alias));
-typedef int32_t unaligned_int __attribute__((aligned(1), may_alias));
-struct convolution {
-    const void *x, *grad_out;
-    void *out, *grad_x;
-    float *grad_weight, *grad_bias;
-    int64_t inputs, height, width, outputs, out_height, out_width, kernel_height, kernel_width, top, left;
-    int wide_x, wide_out, pairs;
-    int places;                 /* whether vectors hold neighbouring places, not channels (places.h) */
-    int64_t run, taps;          /* kernel width · inputs; the same · kernel height */
-    int64_t padded_outputs;     /* outputs in whole vectors */
-    int64_t run_words, output_words; /* how many words the numbers of a run, or of all output channels, take */
-    int64_t row, frame;         /* numbers in a row of an image with its zeros, and in all of it with some room */
-    int64_t plane_row, plane;   /* the same for one channel */
-    const float *weight, *bias; /* [taps + 1, padded_outputs] */
-    const float *across;        /* weights as [outputs, across_size]: for each row of the kernel, `run` in whole vectors */
-    int64_t across_size;
-    float *partial;             /* [blocks, taps + 1, padded_outputs]: sums of the gradients of weights and bias */
-    int64_t partial_size;
-    int *failed;                /* set where there is no memory */
-};
-
-/* A convolution by fewer products (winograd.h). All numbers are float32. */
-struct winograd {
-    const float *x, *grad_out, *weight, *bias;
-    float *out, *grad_weight, *grad_bias;
-    int64_t inputs, height, width, outputs, out_height, out_width, kernel, tile, top, left;
-    int64_t stride_output, stride_input, stride_row, stride_column;
-    int64_t tiles_down, tiles_across, tiles; /* in an image, and in all of them */
-    int64_t panels;                          /* outputs in whole panels */
-    int64_t at_once, first, count;           /* tiles of a group, the first of it, how many they are */
-    int64_t spread_apart, columns_apart, kernels_apart; /* numbers from one point to the next */
-    float *kernels, *spread, *gradients, *sums;
-    int *failed;                             /* set where there is no memory */
-};
-
-/* Memory for so many numbers that starts with a line of the cache, of no meaning; 0 where there is none. */
-static float *aligned_memory(int64_t numbers) { return aligned_alloc(64, ((size_t)numbers * sizeof(float) + 63) / 64 * 64); }
-
-/* To bfloat16, to nearest even; NaN stays NaN. */
-static uint16_t rounded(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return value != value ? 0x7FC0 : (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
-struct job {
-    const struct convolution *convolution;
-    const struct winograd *winograd;
-    const void *x, *grad_out;
-    void *out, *picked, *grad_x;
-    uint8_t *code;
-    const float *mean, *scale, *offset, *base, *tilt;
-    float *partial;
-    int64_t batch, channels, height, width, out_height, out_width, places, blocks, elements;
-    int act, norm, pool, wide, threads;
-    uint32_t key[2], threshold;
-    float keep_scale;
-};
-
-typedef void work(const struct job *, int64_t first, int64_t last);
-struct level {
-    int lanes, pairs; /* whether it multiplies pairs of bfloat16 */
-    work *moments, *forward, *sums, *backward, *dropout, *convolve, *convolve_back, *convolve_places, *convolve_places_back, *combine, *dense, *dense_back;
-    /* of winograd.h, where vectors have 8 lanes */
-    work *kernels_at_points, *convolve_tiles, *group_at_points, *add_products, *kernels_from_points, *sum_places;
-};
-
-#define JOIN_(a, b) a##_##b
-#define JOIN(a, b) JOIN_(a, b)
-#define NAME(a) JOIN(a, SUFFIX)
-
-#define SUFFIX portable
-#define LANES 4
-#include "lanes.h"
-#undef LANES
-#undef SUFFIX
-
-#if defined(__x86_64__) && !defined(PORTABLE_ONLY)
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#endif
-#define SUFFIX avx2
-#define LANES 8
-#include "lanes.h"
-#undef LANES
-#undef SUFFIX
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
-
-#if !defined(NO_AVX512)
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
-#endif
-#define SUFFIX avx512
-#define LANES 16
-#include "lanes.h"
-#undef LANES
-#undef SUFFIX
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
-#endif
-#endif
+#include "kernels.h"
 
 static struct level chosen;
 
@@ -183,10 +14,10 @@ static struct level chosen;
 EXPORT int64_t fittingroom_level(int64_t wish) {
     int64_t best = 0;
     chosen = level_portable;
-#if defined(__x86_64__) && !defined(PORTABLE_ONLY)
+#if defined(HAVE_AVX2)
     __builtin_cpu_init();
     if (wish >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) chosen = level_avx2, best = 1;
-#if !defined(NO_AVX512)
+#if defined(HAVE_AVX512)
     if (wish >= 2 && best == 1 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bf16"))
         chosen = level_avx512, best = 2;

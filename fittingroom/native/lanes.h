@@ -1,4 +1,4 @@
-/* The kernels, written once over vectors of LANES floats; kernels.c includes this file once for each instruction set.
+/* The kernels, written once over vectors of LANES floats; level.c includes this file, and is compiled once for each instruction set.
  *
  * Memory is channels-last, so the innermost index is the channel and one vector holds neighbouring channels of one place.
  * `wide`: whether the tensors hold float32 (1; WHOLE, where all vectors are full too) or bfloat16 (0). Loads widen, stores round to nearest
@@ -612,22 +612,7 @@ static void NAME(dropout)(const struct job *job, int64_t first, int64_t last) {
 #define WINOGRAD
 #endif
 
-static const struct level NAME(level) = {
+const struct level NAME(level) = {
     LANES, LANES == 16, NAME(moments), NAME(forward), NAME(sums), NAME(backward), NAME(dropout),
     NAME(convolve), NAME(convolve_back), NAME(convolve_places_rows), NAME(convolve_places_back), NAME(combine), NAME(dense), NAME(dense_back) WINOGRAD
 };
-
-#undef F
-#undef U
-#undef I
-#undef M
-#undef K
-#undef GROUP
-#undef TILE
-#undef POINTS
-#undef ALL_POINTS
-#undef ROWS
-#undef PANEL
-#undef WINOGRAD
-#undef WITH_CONSTANT
-#undef PAIRS

@@ -92,7 +92,7 @@ def _measured(name: str, study: Study, claim: Number | Shape, found: Mapping[str
     else:
         claimed = [(value, f"claimed {write(value, unit)}") for value in claim.claimed]
     chart = study_charts.dot_intervals(f"{name}-values", [row], title=metric_words(metric), unit=unit, references=claimed)
-    deviation, images, typical = found.get("standard_deviation"), found.get("images"), found.get("typical_spread")
+    deviation, images, typical = found.get("standard_deviation"), found.get("images"), found.get("typical_spread") or {}
     facts = [
         ("mean", write(mean, unit)),
         ("standard deviation", "" if deviation is None else _apart(deviation, unit)),
@@ -100,7 +100,8 @@ def _measured(name: str, study: Study, claim: Number | Shape, found: Mapping[str
         ("mean of ever more seeds", _interval(found.get("mean_interval") or found.get("interval"), unit)),
         ("the same, on our images", _interval(found.get("same_images_interval"), unit)),
         ("images", "" if images is None else f"{images:,}"),
-        ("spread taken from", "" if typical is None else f"other runs: standard deviation {_apart(typical['standard_deviation'], unit)}"),
+        ("spread taken from", typical.get("of", "")),
+        ("its standard deviation", _apart(typical["standard_deviation"], unit) if typical else ""),
     ]
     return Evidence([(metric_words(metric), chart)], [(key, words) for key, words in facts if words])
 

@@ -143,6 +143,23 @@ def _judge(study: Study, claim: AnyClaim, records: _Records) -> Verdict:
 # What was run.
 
 
+@dataclass(frozen=True)
+class _Typical:
+    """A spread over seeds that is taken for that of a run with one seed.
+
+    Attributes:
+        spread: of one run.
+        whose: in words.
+    """
+
+    spread: Spread
+    whose: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As evidence."""
+        return {"standard_deviation": math.sqrt(self.spread.variance), "degrees": self.spread.degrees, "of": self.whose}
+
+
 class _Records:
     """The results of a study, found by the run and cell that a selection means, in an order of their own."""
 
@@ -150,7 +167,7 @@ class _Records:
         self.study = study
         self._by_cell: dict[tuple[str, str], dict[int, Result]] = {}
         self._values: dict[tuple[int, str], float | None] = {}
-        self._spreads: dict[str, Spread | None] = {}
+        self._spreads: dict[tuple[str, frozenset[str]], Spread | None] = {}
         for result in results:
             seeds = self._by_cell.setdefault((result.run, _key(result.cell)), {})
             there = seeds.get(result.seed)
@@ -189,17 +206,27 @@ class _Records:
         whole = _Records(self.study, (one for seeds in self._by_cell.values() for one in seeds.values() if not one.reduced))
         return whole if all(whole.of(selection) for selection in selections) else self
 
-    def typical(self, metric: str) -> Spread | None:
-        """The spread over seeds that the study's runs have in common, or None where none has two seeds."""
-        if metric not in self._spreads:
+    def typical(self, metric: str, *selections: Selection) -> _Typical | None:
+        """The spread over seeds that is taken for that of what was run with one: what the cells of its run have in common.
+
+        Where none of them has two seeds, all runs of the study; None where none of those has either.
+        """
+        runs = frozenset(name for selection in selections for name, _ in selected(self.study, selection))
+        for names, whose in ((runs, "other runs of the same kind"), (frozenset(self.study.runs), "the study's other runs")):
+            if (spread := self._pooled(metric, names)) is not None:
+                return _Typical(spread, whose)
+        return None
+
+    def _pooled(self, metric: str, runs: frozenset[str]) -> Spread | None:
+        if (metric, runs) not in self._spreads:
             # Two names of a study can stand for the same recipe: its runs count once.
             groups: dict[str, dict[int, float]] = {}
-            for _, seeds in sorted(self._by_cell.items(), key=lambda item: item[0]):
-                for seed in sorted(seeds):
+            for (run, _), seeds in sorted(self._by_cell.items(), key=lambda item: item[0]):
+                for seed in sorted(seeds) if run in runs else ():
                     if (value := self.value(seeds[seed], metric)) is not None:
                         groups.setdefault(_family(seeds[seed]), {}).setdefault(seed, value)
-            self._spreads[metric] = statistics.pooled_spread([list(group.values()) for group in groups.values()])
-        return self._spreads[metric]
+            self._spreads[metric, runs] = statistics.pooled_spread([list(group.values()) for group in groups.values()])
+        return self._spreads[metric, runs]
 
     def apart(self, selection: Selection, other: Selection) -> list[Selection]:
         """The groups that are compared with another: a selection itself, or each of its cells but those of the other."""
@@ -320,15 +347,16 @@ def _number(claim: Number, records: _Records) -> _Found:
     unit = metric_of(metric).unit
     # A number of images is counted, and counts vary by their root.
     floor = 0.0 if images is not None else math.sqrt(max(mean, 1.0)) if unit == "images" else FLOORS.get(unit, 0.0)
-    typical = records.typical(metric) if len(values) == 1 else None
+    typical = records.typical(metric, claim.of) if len(values) == 1 else None
     cautions = []
     if len({_key(result.cell) for result, _ in told}) > 1:
         cautions.append(f"the mean over {len({_key(result.cell) for result, _ in told})} variations")
     if len(values) == 1 and typical is None:
         cautions.append("no run of the study has a second seed: nothing is known of their spread, and the images alone are reckoned with")
     elif typical is not None:
-        cautions.append("the spread over seeds is that of the study's other runs")
-    interval = statistics.new_run_interval(values, images=images, floor=floor, typical=typical or Spread(0.0, 0))
+        cautions.append(f"the spread over seeds is that of {typical.whose}")
+    spread = Spread(0.0, 0) if typical is None else typical.spread
+    interval = statistics.new_run_interval(values, images=images, floor=floor, typical=spread)
     write = _writer(metric, percent="%" in claim.claimed)
     fits = interval.holds(claimed.value, slack=claimed.resolution)
     verdict = "reproduced" if fits else "higher than claimed" if mean > claimed.value else "lower than claimed"
@@ -346,7 +374,7 @@ def _number(claim: Number, records: _Records) -> _Found:
         "one_run_interval": interval.to_json(),
         "images": images,
         "floor": floor,
-        "typical_spread": None if typical is None else {"standard_deviation": math.sqrt(typical.variance), "degrees": typical.degrees},
+        "typical_spread": None if typical is None else typical.to_json(),
         "method": "the claimed figure, within its rounding, against the interval of one more run",
     }
     if len(values) > 1:
@@ -437,7 +465,7 @@ def _compare(
         how = f"paired over {len(pairs)} {'cells, seeds averaged' if cells else 'seeds' if not pairs[0][0][1] else 'seeds and cells'}"
     else:
         # Several seeds that all give the same difference are not one: their spread is known to be nothing.
-        typical = records.typical(metric) if len(pairs) == 1 else None
+        typical = records.typical(metric, above, below) if len(pairs) == 1 else None
         interval, wide, how = _single(differences[0], images, typical, others)
         if len(pairs) == 1:
             cautions.append(f"one pair of runs: {how}")
@@ -521,20 +549,20 @@ def _images_evidence(keys: Sequence[Key], above: Selection, below: Selection, re
 
 
 def _single(
-    difference: float, images: Mapping[str, Any], typical: Spread | None, others: int
+    difference: float, images: Mapping[str, Any], typical: _Typical | None, others: int
 ) -> tuple[Interval | None, Interval | None, str]:
-    """Intervals of a difference that one pair of runs shows, by its images and by the spread over seeds of the study's other runs."""
+    """Intervals of a difference that one pair of runs shows, by its images and by the spread over seeds of others."""
     if not images and typical is None:
         return None, None, "neither its images nor a spread over seeds are known"
     error = float(images["image_deviation"]) if images else 0.0
-    spread = typical or Spread(0.0, 0)
+    spread = Spread(0.0, 0) if typical is None else typical.spread
     intervals = []
     for level in (CONFIDENCE, 1 - (1 - CONFIDENCE) / others):
         # Two runs differ by twice the variance of one; `new_run_interval` of one value reckons with just that.
         half = statistics.new_run_interval([0.0], typical=spread, floor=error, confidence=level).high
         intervals.append(Interval(difference, difference - half, difference + half, "images and typical seed spread", level))
     parts = ["its images"] if images else []
-    parts += ["the spread over seeds of the study's other runs"] if typical is not None else []
+    parts += [f"the spread over seeds of {typical.whose}"] if typical is not None else []
     return intervals[0], intervals[1], f"judged by {' and '.join(parts)}"
 
 
@@ -595,14 +623,14 @@ def _stated(claim: Shape, records: _Records) -> _Found:
         sentence = f"In {never} of {len(results)} runs it never happens{'' if told else ', so that it cannot be ' + stated}."
         return _Found(verdict, f"never in {never} of {len(results)}", sentence, {**evidence, "never": never})
     values = [value for _, value in told]
-    mean, typical = float(np.mean(values)), records.typical(metric)
+    mean, typical = float(np.mean(values)), records.typical(metric, claim.of)
     cautions: tuple[str, ...] = ()
     if len(values) > 1:
         interval: Interval | None = statistics.mean_interval(values, floor=_least_spread(metric))
     elif typical is not None:
-        half = statistics.new_run_interval([0.0], typical=Spread(typical.variance / 2, typical.degrees)).high
+        half = statistics.new_run_interval([0.0], typical=Spread(typical.spread.variance / 2, typical.spread.degrees)).high
         interval = Interval(mean, mean - half, mean + half, "typical seed spread")
-        cautions = ("the spread over seeds is that of the study's other runs",)
+        cautions = (f"the spread over seeds is that of {typical.whose}",)
     else:
         interval = None
     held = sum(_inside(value, low, high, belong) for value in values)

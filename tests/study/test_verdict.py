@@ -349,6 +349,33 @@ def test_each_of_several_must_lie_below(tmp_path: Path) -> None:
     assert verdict_of(tmp_path, order(below=below), made([0.87, 0.90, 0.91])).verdict == "undecided"
 
 
+def test_the_spread_of_a_single_run_is_taken_from_its_own_kind_where_that_has_one(tmp_path: Path) -> None:
+    """Another experiment of the study that diverges half of the time says nothing of a grid whose seeds agree."""
+    cell = {"model.activation": "relu", "model.pooling": "max"}
+    small, large = ({"run": "grid", "where": {**cell, "train.batch_size": size}} for size in (16, 64))
+
+    def made(others: Sequence[float]) -> Any:
+        wild = [0.1, 0.5, 0.9]
+        return lambda s: [
+            result_of(s, "grid", 0, 0.92, small["where"]),
+            result_of(s, "grid", 0, 0.90, large["where"]),
+            *runs_of(s, "grid", others, cell={"model.activation": "tanh"}),
+            *runs_of(s, "plain", wild),
+        ]
+
+    compared = order(above=small, below=[large])
+    own = verdict_of(tmp_path, compared, made([0.880, 0.881, 0.882]))
+    assert own.verdict == "supported"
+    assert any("the spread over seeds of other runs of the same kind" in caution for caution in own.cautions)
+    number = verdict_of(tmp_path, claim("number", of=small, metric="test.accuracy", claimed="0.95"), made([0.880, 0.881, 0.882]))
+    assert number.verdict == "lower than claimed"
+    assert number.evidence["typical_spread"]["of"] == "other runs of the same kind"
+    assert number.evidence["typical_spread"]["standard_deviation"] == pytest.approx(0.001)
+    without = verdict_of(tmp_path, compared, made([0.880]))
+    assert without.verdict == "undecided"
+    assert any("the spread over seeds of the study's other runs" in caution for caution in without.cautions)
+
+
 def test_an_order_of_single_runs_rests_on_images_and_on_the_spread_of_others(tmp_path: Path) -> None:
     written = order(above={"run": "alone"}, below=[{"run": "alone-too"}])
 
