@@ -162,6 +162,9 @@ def test_comparisons_that_tell_nothing_are_named() -> None:
     assert "Nothing is told" not in pages.learning(record)
     record["learning"][0]["accuracy"]["dataloader"] = [0.5, 0.9]
     assert "Nothing is told of `lenet5` (± 65 points)" in pages.learning(record)
+    assert "Not compared yet: `resnet20`, `standard`, `three-block`." in pages.learning(record)
+    record["cells"] = [cell for cell in record["cells"] if cell["network"] == "lenet5"]
+    assert "Not compared yet" not in pages.learning(record)
 
 
 def test_keras_ways_of_predicting_stand_beside_what_they_took() -> None:
@@ -230,6 +233,18 @@ def test_the_record_is_whole() -> None:
     for entry in record["inference"]:
         assert bench.rounds(entry) >= bench.FEWEST
         assert all(summary.agrees(peer, agreement) for peer, agreement in entry["agreement"].items())
+
+
+@pytest.mark.skipif(read_record("bench", "avx2") is None, reason="not measured yet")
+def test_the_record_without_bfloat16_is_whole_but_for_what_it_says() -> None:
+    record = read_record("bench", "avx2")
+    assert record is not None
+    assert {(cell["network"], cell["batch"]) for cell in record["cells"]} == set(itertools.product(NETWORKS, (32, 128)))
+    assert all(set(cell["peers"]) == set(bench.PEERS) and bench.rounds(cell) >= bench.FEWEST for cell in record["cells"])
+    assert all(len(entry["accuracy"]) == bench.LEARNERS for entry in record["learning"])
+    assert all(bench.rounds(entry) >= bench.FEWEST for entry in record["inference"])
+    lacking = [f"learning of {network}" for network in NETWORKS if f"`{network}`" in pages.untold(record).partition("Not compared yet")[2]]
+    assert bench.missing(record) == lacking
 
 
 @pytest.mark.skipif(not measured_with_the_plain_path(), reason="the record is older: make bench")

@@ -159,10 +159,15 @@ def learning(record: Record) -> str:
 
 
 def untold(record: Record) -> str:
-    """Which comparisons tell nothing."""
+    """Which comparisons tell nothing, and which have not been made."""
+    lines = []
     noisy = [(entry["network"], noise(entry)) for entry in record["learning"]]
-    named = ", ".join(f"`{network}` (± {100 * value:.0f} points)" for network, value in noisy if value >= TELLING)
-    return f"\nNothing is told of {named}: there is too much noise.\n" if named else ""
+    if named := ", ".join(f"`{network}` (± {100 * value:.0f} points)" for network, value in noisy if value >= TELLING):
+        lines.append(f"Nothing is told of {named}: there is too much noise.")
+    timed, compared = {cell["network"] for cell in record["cells"]}, {network for network, _ in noisy}
+    if absent := ", ".join(f"`{network}`" for network in sorted(timed - compared)):
+        lines.append(f"Not compared yet: {absent}.")
+    return "".join(f"\n{line}\n" for line in lines)
 
 
 def inference(record: Record) -> str:

@@ -606,6 +606,9 @@ def _decide(
             same = wide.low > -EQUIVALENCE_MARGIN and wide.high < EQUIVALENCE_MARGIN
         if same:
             return "not supported", f"there is no practical difference (± {100 * EQUIVALENCE_MARGIN:g} points)"
+    alone = interval.high if sign > 0 else -interval.low
+    if others > 1 and alone < limit:
+        return "undecided", f"alone it would refute the claim, but of {others} comparisons one may come out like that by chance"
     return "undecided", "the interval leaves it open"
 
 

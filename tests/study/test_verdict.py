@@ -376,6 +376,18 @@ def test_the_spread_of_a_single_run_is_taken_from_its_own_kind_where_that_has_on
     assert any("the spread over seeds of the study's other runs" in caution for caution in without.cautions)
 
 
+def test_what_would_refute_alone_and_not_among_many_says_so(tmp_path: Path) -> None:
+    def made(s: Study) -> list[Result]:
+        rivals = [result_of(s, "grid", seed, 0.92 + 0.007 * (seed == 1), cell) for cell in cells(s, "grid") for seed in range(3)]
+        return [*runs_of(s, "plain", [0.90, 0.90, 0.90]), *rivals]
+
+    among = verdict_of(tmp_path, order(above={"run": "plain"}, below=[{"run": "grid", "each": True}]), made)
+    assert among.verdict == "undecided"
+    assert "alone it would refute the claim, but of 18 comparisons one may come out like that by chance" in among.sentence
+    one = {"run": "grid", "where": {"model.activation": "tanh", "model.pooling": "max", "train.batch_size": 16}}
+    assert verdict_of(tmp_path, order(above={"run": "plain"}, below=[one]), made).verdict == "not supported"
+
+
 def test_an_order_of_single_runs_rests_on_images_and_on_the_spread_of_others(tmp_path: Path) -> None:
     written = order(above={"run": "alone"}, below=[{"run": "alone-too"}])
 
