@@ -557,6 +557,20 @@ def test_the_factorial_is_whole_with_more_seeds_where_the_report_looks() -> None
     assert seeds_of(loaded, "factorial", {**corner, "dropout": 0.5}) == [0]
 
 
+def test_a_mean_over_batches_of_32_can_be_the_accuracies_that_no_count_gives() -> None:
+    """312 whole batches and one of sixteen, whose images count twice: a mean over 313 batches is a number of 10,016ths."""
+    for claimed in (0.90944, 0.77546):
+        assert not any(round(right / 10_000, 5) == claimed for right in range(10_001))
+        assert any(round(right / 10_016, 5) == claimed for right in range(10_017))
+
+
+def test_only_sigmoid_with_sgd_ends_below_79_percent() -> None:
+    loaded = study("lenet-ablation")
+    results = [one for one in read_results(RECORDS / "lenet-ablation", loaded, print) if one.run == "factorial"]
+    low = {(one.cell["activation"], one.cell["optimiser"]) for one in results if one.evaluation["test"]["accuracy"] < 0.79}
+    assert low == {("sigmoid", "sgd")}
+
+
 def test_parameters_are_those_of_the_models() -> None:
     loaded = study("shallow-vs-deep")
     for claim in loaded.claims:
