@@ -140,24 +140,24 @@ def why_memory(cell: Cell) -> str:
 
 
 def accurate(kernels: str) -> list[Target]:
-    """What `compact` reaches in some minutes."""
+    """What our own network reaches in some minutes."""
     rows = []
     known = accuracies(kernels)
     for minutes, (least, aim) in MINUTES.items():
-        seen = known.get(minutes)
-        what = f"test accuracy of `compact` in {minutes} minutes, all waiting counted, mean"
+        name, seen = known.get(minutes, ("compact", None))
+        what = f"test accuracy of `{name}` in {minutes} minutes, all waiting counted, mean"
         why = f"{len(seen)} seeds, from {min(seen):.2f} to {max(seen):.2f} %." if seen else ""
         rows.append(Target(what, least, aim, statistics.mean(seen) if seen else None, " %", why))
     return rows
 
 
-def accuracies(kernels: str) -> dict[int, Sequence[float]]:
-    """Test accuracies in %, one a seed, where every seed kept to the minutes."""
+def accuracies(kernels: str) -> dict[int, tuple[str, Sequence[float]]]:
+    """The recipe and its test accuracies in %, one a seed, where every seed kept to the minutes."""
     record = read_record("accuracy", kernels)
     if record is None:
         return {}
     return {
-        one["minutes"]: [100 * run["correct"] / run["count"] for run in one["runs"]]
+        one["minutes"]: (one["name"], [100 * run["correct"] / run["count"] for run in one["runs"]])
         for one in record["recipes"]
         if max(run["seconds"] for run in one["runs"]) <= 60 * one["minutes"]
     }

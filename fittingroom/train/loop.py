@@ -247,7 +247,8 @@ class Seen:
 @torch.inference_mode()
 def predict(model: nn.Module, images: Resident, precision: Precision, batch_size: int = 500) -> Tensor:
     """Return float32 logits ``[N, classes]`` on the images' device, in their order."""
-    model.eval()
+    if model.training:  # telling every layer anew takes a fifth of the time of a single image
+        model.eval()
     with precision.autocast(images.device):
         return torch.cat([model(batch).float() for batch, _ in images.in_order(batch_size)])
 
