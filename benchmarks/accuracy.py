@@ -117,7 +117,7 @@ def _table(record: dict[str, Any]) -> str:
         )
     asked = ["minutes", "recipe", "taken, all waiting counted", "epochs"]
     head = [*asked, "test accuracy ± its spread over seeds, and by seed", "with mirror images"]
-    sizes = {one["name"]: (one["parameters"], one["multiply_adds"]) for one in record["recipes"]}
+    sizes = {one["name"].split()[0]: (one["parameters"], one["multiply_adds"]) for one in record["recipes"]}
     what = "; ".join(
         f"`{name}`, {parameters:,} parameters, {products / 1e6:.1f} million multiply-adds an image"
         for name, (parameters, products) in sizes.items()
