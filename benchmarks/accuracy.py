@@ -5,7 +5,7 @@
 Each run is a command of its own, ``fittingroom train RECIPE --minutes N``, which finds out how many epochs the minutes hold: from
 nothing to a trained network, all waiting counted; the machine should be quiet. When all are trained, the test set is opened once for
 each. Told apart from that is the accuracy with the mean of an image and its mirror image. What is done is kept in ``runs/accuracy``;
-the command goes on with what is missing, and leaves alone what the record has of other minutes.
+the command goes on with what is missing, and leaves alone what the record has of other minutes and recipes.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = ["TABLES"]
 
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "runs" / "accuracy"
-# The recipe that was best on validation in so many minutes of two cores without fast bfloat16 (docs/speed-log.md).
-RECIPES = {2: ["compact"], 5: ["compact-wide"], 10: ["compact-wide", "--set", "augment.erase=0.5"]}
+# What validation spoke for in so many minutes of two cores without fast bfloat16 (docs/speed-log.md).
+RECIPES = {2: "compact", 5: "compact", 10: "compact-wide"}
 COMMAND = [sys.executable, "-m", "fittingroom", "train"]
 
 
 def trained(minutes: int, seed: int) -> tuple[Run, float]:
     """Train for so many minutes, unless that is done; return the run and how long the command took, in seconds."""
-    folder = RUNS / f"{RECIPES[minutes][0]}-{minutes}-{seed}"
+    folder = RUNS / f"{RECIPES[minutes]}-{minutes}-{seed}"
     clock = folder.with_suffix(".json")
     if not clock.exists():
         if folder.exists():
@@ -45,7 +45,7 @@ def trained(minutes: int, seed: int) -> tuple[Run, float]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         asked = ["--minutes", str(minutes), "--seed", str(seed), "--run-dir", str(folder), "--quiet"]
         load, began = os.getloadavg()[0], time.perf_counter()
-        subprocess.run([*COMMAND, *RECIPES[minutes], *asked], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*COMMAND, RECIPES[minutes], *asked], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         write_json(clock, {"seconds": time.perf_counter() - began, "load": load})
     return Run(folder), float(json.loads(clock.read_text())["seconds"])
 
@@ -79,7 +79,7 @@ def run(seeds: int, asked: list[int]) -> None:
     found = [
         {
             "minutes": minutes,
-            "name": " ".join(RECIPES[minutes]),
+            "name": RECIPES[minutes],
             "environment": described,
             "recipe": some[0][1].recipe.values,
             "parameters": some[0][1].environment["model"]["parameters"],
@@ -89,8 +89,8 @@ def run(seeds: int, asked: list[int]) -> None:
         for minutes, some in runs.items()
     ]
     before = read_record("accuracy", native.description()) or {"recipes": []}
-    kept = [one for one in before["recipes"] if one["minutes"] not in runs]
-    recipes = sorted([*kept, *found], key=lambda one: int(one["minutes"]))
+    kept = [one for one in before["recipes"] if one["minutes"] not in runs or one["name"] != RECIPES[one["minutes"]]]
+    recipes = sorted([*found, *kept], key=lambda one: int(one["minutes"]))
     write_json(record_of("accuracy", native.description()), {"recipes": recipes})
 
 

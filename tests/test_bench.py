@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import json
 import math
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from benchmarks import places
 from benchmarks.peers import bench, pages, summary, torch_networks
 from benchmarks.peers.case import AUGMENTED, NETWORKS, ROTATE, SHIFT, ZOOM
 from benchmarks.peers.drawing import drawing
-from benchmarks.peers.targets import Target
+from benchmarks.peers.targets import Target, accurate
 from benchmarks.places import read_record
 from fittingroom import models, recipe
 
@@ -257,3 +260,18 @@ def test_the_record_tells_who_learns_equally_well() -> None:
     for cell in record["cells"]:
         assert set(cell["peers"]) == set(bench.PEERS)
         assert len(cell["load"]) == bench.rounds(cell)
+
+
+def test_a_seed_that_took_longer_than_its_minutes_does_not_count_and_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [{"seconds": seconds, "correct": correct, "count": 10_000} for seconds, correct in ((290, 9300), (299, 9320), (315, 9500))]
+    one = {"minutes": 5, "name": "compact", "runs": runs}
+    other = {"minutes": 5, "name": "another", "runs": [{"seconds": 100, "correct": 9900, "count": 10_000}]}
+    (tmp_path / "accuracy.json").write_text(json.dumps({"recipes": [one, other]}), encoding="utf-8")
+    monkeypatch.setattr(places, "RECORDS", tmp_path)
+    two, five, ten = accurate(places.HIGHEST)
+    assert five.value == pytest.approx(93.1)
+    assert five.verdict == "missed"
+    assert "2 seeds" in five.why
+    assert "1 more took longer, up to 315 s" in five.why
+    assert two.value is None
+    assert ten.value is None
