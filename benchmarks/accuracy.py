@@ -30,7 +30,7 @@ __all__ = ["TABLES"]
 
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "runs" / "accuracy"
-# What validation spoke for in so many minutes of two cores without fast bfloat16 (docs/speed-log.md).
+# For so many minutes; why these, docs/speed-log.md tells.
 RECIPES = {2: "compact", 5: "compact", 10: "compact-wide"}
 COMMAND = [sys.executable, "-m", "fittingroom", "train"]
 

@@ -144,7 +144,7 @@ def accurate(kernels: str) -> list[Target]:
     rows = []
     record = read_record("accuracy", kernels) or {"recipes": []}
     for minutes, (least, aim) in MINUTES.items():
-        # The first of a record's recipes for these minutes is the one that validation spoke for.
+        # The first of a record's recipes for these minutes is that of benchmarks.accuracy.
         one = next((one for one in record["recipes"] if one["minutes"] == minutes), {"name": "compact", "runs": []})
         seen = [100 * run["correct"] / run["count"] for run in one["runs"] if run["seconds"] <= 60 * minutes]
         what = f"test accuracy of `{one['name']}` in {minutes} minutes, all waiting counted, mean"
