@@ -24,7 +24,6 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
@@ -127,8 +126,9 @@ class Normalise(Table):
             raise ValueError("give mean and std together, one number per channel, or one of the names unit, mean-std, raw-mean-std")
         return self
 
-    @model_serializer
-    def _as_written(self) -> Any:
+    @property
+    def written(self) -> str | dict[str, list[float]]:
+        """What stands for it in TOML."""
         return {"mean": list(self.mean), "std": list(self.std)} if self.kind == "given" else self.kind
 
 
@@ -298,7 +298,10 @@ class Recipe(Table):
     @property
     def values(self) -> dict[str, Any]:
         """All values as plain nested dicts, defaults spelled out; None where a framework default is taken."""
-        return self.model_dump(mode="json")
+        values = self.model_dump(mode="json")
+        # Not by a serializer of `Normalise`: what Ctrl-C raises in one, pydantic turns into an error of its own.
+        values["data"]["normalise"] = self.data.normalise.written
+        return values
 
     @property
     def hash(self) -> str:

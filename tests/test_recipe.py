@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import string
 import subprocess
 import sys
@@ -314,3 +315,25 @@ def test_a_recipe_cannot_be_changed() -> None:
     recipe = load("mlp").recipe
     with pytest.raises(ValueError, match="frozen"):
         recipe.seed = 1  # type: ignore[misc]
+
+
+def test_ctrl_c_stays_ctrl_c() -> None:
+    """Wherever it strikes while a recipe is written down: no library makes an error of its own of it."""
+    recipe = load("custom-cnn").recipe
+
+    def strike(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    def write_down() -> None:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.001)
+        while True:
+            assert recipe.values
+
+    before = signal.signal(signal.SIGVTALRM, strike)
+    try:
+        for _ in range(100):
+            with pytest.raises(KeyboardInterrupt):
+                write_down()
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
