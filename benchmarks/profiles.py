@@ -2,9 +2,9 @@
 
     python -m benchmarks.profiles run [--rounds 5] [--seconds 0.8]
 
-For each network and batch size of the benchmark one process measures, in turn within each round: a step of our own loop; the same without
-our kernels; its products alone (`benchmarks.peers.limit`); and a step under PyTorch's profiler, for the parts. The profiler makes a step
-dearer, so the parts are told as they would be if it made all of them dearer by the same factor.
+For each network and batch size of the benchmark, and our own recipes for some minutes, one process measures, in turn within each round:
+a step of our own loop; the same without our kernels; its products alone (`benchmarks.peers.limit`); and a step under PyTorch's profiler,
+for the parts. The profiler makes a step dearer, so the parts are told as they would be if it made all of them dearer by the same factor.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from benchmarks.places import HIGHEST, read_record, record_of
 from fittingroom import environment, native
 from fittingroom.files import write_json
 
-__all__ = ["TABLES", "sentence"]
+__all__ = ["TABLES", "profile_of", "sentence"]
 
 ROOT = Path(__file__).parent.parent
 NOT_YET = "*Not measured yet: `python -m benchmarks.profiles run` fills this in.*\n"
-BATCHES = (32, 128)
+CASES = [(network, batch) for network in NETWORKS for batch in (32, 128)] + [("compact", 128), ("compact-wide", 128)]
+"""Networks, or recipes of our own, and batch sizes."""
 MOST = 48_000
 
 # Parts of a step, and the names of the operations that belong to each. An operation that has no part of its own belongs to the part
@@ -42,7 +43,7 @@ PRODUCTS = {
     "whole network": ("_Run", "_RunBackward"),
 }
 """Parts that multiply. `_Convolution` are the layers that our kernels multiply, which the limit leaves to PyTorch."""
-SUMS, COPIES, LOOP = "additions and paddings", "batches, casts, copies", "loop, autograd, Python"
+SUMS, COPIES, OPTIMISER, LOOP = "additions and paddings", "batches, casts, copies", "optimiser", "loop, autograd, Python"
 OTHERS = {
     "activation, norm, pooling, dropout": (
         *("_Tail", "_TailBackward", "_Dropout", "_DropoutBackward", "aten::batch_norm", "NativeBatchNormBackward0"),
@@ -53,13 +54,14 @@ OTHERS = {
     SUMS: ("aten::add", "AddBackward0", "aten::pad", "ConstantPadNdBackward0", "SliceBackward0"),
     COPIES: ("aten::to", "ToCopyBackward0"),
     "augmentation": ("aten::grid_sampler", "aten::affine_grid_generator", "aten::uniform_"),
-    "optimiser": ("aten::_fused_adam_",),
+    OPTIMISER: ("aten::_fused_adam_",),
     "loss": ("aten::cross_entropy_loss", "NllLossBackward0", "LogSoftmaxBackward0"),
 }
 PARTS = PRODUCTS | OTHERS
 ALONE = ("aten::copy_", "aten::clone", "aten::contiguous", "aten::index_select", "aten::mul_", "aten::add_", "aten::flatten")
 """Operations that are copies where no other operation calls them: images being gathered and scaled, for one."""
 ENGINE = "autograd::engine::evaluate_function: "
+MUON = "Optimizer.step#Muon"
 COLUMNS = [*PARTS, LOOP]
 
 
@@ -70,6 +72,8 @@ def part_of(name: str, caller: str | None) -> str:
     """The part of an operation, called by one of the part ``caller``, or by no other one."""
     if name.startswith(ENGINE):
         return LOOP
+    if name.startswith(MUON) or caller == OPTIMISER:  # many products of small matrices, which are no part of the network's
+        return OPTIMISER
     for part, names in PARTS.items():
         if name in names:
             return part
@@ -149,13 +153,12 @@ def run(rounds: int, seconds: float) -> None:
     settings = {**os.environ, **COMMAND_LINE, THREADS: str(threads), "OMP_NUM_THREADS": str(threads)}
     began = time.perf_counter()
     profiles = []
-    for network in NETWORKS:
-        for batch in BATCHES:
-            options = ["--network", network, "--batch", str(batch), "--rounds", str(rounds), "--seconds", str(seconds)]
-            command = [sys.executable, "-m", "benchmarks.profiles", "one", *options]
-            told = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=settings)
-            profiles.append(json.loads(told.stdout.splitlines()[-1]))
-            print(f"{time.perf_counter() - began:.0f} s: {brief(profiles[-1])}", flush=True)
+    for network, batch in CASES:
+        options = ["--network", network, "--batch", str(batch), "--rounds", str(rounds), "--seconds", str(seconds)]
+        command = [sys.executable, "-m", "benchmarks.profiles", "one", *options]
+        told = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=settings)
+        profiles.append(json.loads(told.stdout.splitlines()[-1]))
+        print(f"{time.perf_counter() - began:.0f} s: {brief(profiles[-1])}", flush=True)
     described = environment.describe() | {"threads": threads, "kernels": native.description()}
     write_json(record_of("profiles", native.description()), {"environment": described, "profiles": profiles})
 
@@ -188,10 +191,9 @@ def above(one: dict[str, Any]) -> dict[str, float]:
 
 def sentence(network: str, batch: int, kernels: str = HIGHEST) -> str:
     """Say what the time of a step is, and of what is above its products alone, all that is at least a twentieth of it."""
-    record = recorded(kernels)
-    if record is None:
+    one = profile_of(network, batch, kernels)
+    if one is None:
         return "Where its time goes is not measured yet."
-    one = middle(next(one for one in record["profiles"] if (one["network"], one["batch"]) == (network, batch)))
     step, limit = one["seconds"], one["limit_seconds"]
     told = {what: value for what, value in above(one).items() if abs(value) >= (step - limit) / 20}
     rest = step - limit - sum(told.values())
@@ -200,6 +202,12 @@ def sentence(network: str, batch: int, kernels: str = HIGHEST) -> str:
         f"Of a step of {milliseconds(step)} ms its products alone take {milliseconds(limit)}; the {milliseconds(step - limit)} above them: "
         f"{'; '.join(parts)}; all else {milliseconds(rest)}."
     )
+
+
+def profile_of(network: str, batch: int, kernels: str = HIGHEST) -> dict[str, Any] | None:
+    """The middle round of a network at a batch size, where it was measured with these kernels."""
+    record = recorded(kernels) or {"profiles": []}
+    return next((middle(one) for one in record["profiles"] if (one["network"], one["batch"]) == (network, batch)), None)
 
 
 def milliseconds(seconds: float) -> str:
@@ -256,7 +264,7 @@ def main() -> None:
     parser.add_argument("command", choices=["run", "one"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.8, help="that each of the four takes in a round, about")
-    parser.add_argument("--network", choices=NETWORKS)
+    parser.add_argument("--network", choices=sorted({network for network, _ in CASES}))
     parser.add_argument("--batch", type=int)
     options = parser.parse_args()
     if options.command == "run":

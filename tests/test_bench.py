@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import places
+from benchmarks import places, profiles
 from benchmarks.peers import bench, pages, summary, torch_networks
 from benchmarks.peers.case import AUGMENTED, NETWORKS, ROTATE, SHIFT, ZOOM
 from benchmarks.peers.drawing import drawing
@@ -263,8 +263,10 @@ def test_the_record_tells_who_learns_equally_well() -> None:
 
 
 def test_a_seed_that_took_longer_than_its_minutes_does_not_count_and_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = [{"seconds": seconds, "correct": correct, "count": 10_000} for seconds, correct in ((290, 9300), (299, 9320), (315, 9500))]
-    one = {"minutes": 5, "name": "compact", "runs": runs}
+    seen = ((290, 9300), (299, 9320), (315, 9500))
+    runs = [{"seconds": seconds, "epochs": 7, "correct": correct, "count": 10_000} for seconds, correct in seen]
+    recipe = {"train": {"batch_size": 100}, "data": {"validation": 0.1}}
+    one = {"minutes": 5, "name": "compact", "recipe": recipe, "runs": runs}
     other = {"minutes": 5, "name": "another", "runs": [{"seconds": 100, "correct": 9900, "count": 10_000}]}
     (tmp_path / "accuracy.json").write_text(json.dumps({"recipes": [one, other]}), encoding="utf-8")
     monkeypatch.setattr(places, "RECORDS", tmp_path)
@@ -273,5 +275,11 @@ def test_a_seed_that_took_longer_than_its_minutes_does_not_count_and_is_told(tmp
     assert five.verdict == "missed"
     assert "2 seeds" in five.why
     assert "1 more took longer, up to 315 s" in five.why
+    assert "held 7 epochs; where the time of a step goes is not measured yet" in five.why
+    step = {"seconds": 0.06, "limit_seconds": 0.05, "parts": dict.fromkeys(profiles.COLUMNS, 0.0) | {"ours": 0.06}}
+    profile = {"network": "compact", "batch": 100, "rounds": [step]}
+    (tmp_path / "profiles.json").write_text(json.dumps({"profiles": [profile]}), encoding="utf-8")
+    # 540 steps of 0.05 s in an epoch, 300 s.
+    assert "they would hold 11.1. Of a step of 60.00 ms its products alone take 50.00" in accurate(places.HIGHEST)[1].why
     assert two.value is None
     assert ten.value is None

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from benchmarks import places, profiles, sweep
-from benchmarks.peers.case import NETWORKS
 
 
 def event(name: str, seconds: int, *children: Any) -> SimpleNamespace:
@@ -39,6 +38,13 @@ def test_an_operation_belongs_to_what_called_it_but_for_casts_and_sums() -> None
     }
 
 
+def test_what_muon_multiplies_is_the_optimisers() -> None:
+    step = event("Optimizer.step#Muon.step", 1, event("aten::addmm", 2, event("aten::copy_", 4)), event("aten::add_", 8))
+    adam = event("Optimizer.step#Adam.step", 16, event("aten::_fused_adam_", 32))
+    parts = profiles.by_part(tree(step, adam))
+    assert {part: seconds for part, seconds in parts.items() if seconds} == {"optimiser": 1 + 2 + 4 + 8 + 32, profiles.LOOP: 16}
+
+
 def made_round(seconds: float) -> dict[str, Any]:
     """A step of which half are products, and the rest is equal parts of two kinds; the profiler makes it twice as dear."""
     parts = dict.fromkeys(profiles.COLUMNS, 0.0) | {"convolutions": 1.2, "optimiser": 0.4, profiles.LOOP: 0.4}
@@ -47,7 +53,7 @@ def made_round(seconds: float) -> dict[str, Any]:
 
 
 def write(path: Path, rounds: list[dict[str, Any]]) -> None:
-    made = [{"network": network, "batch": batch, "rounds": rounds} for network in NETWORKS for batch in profiles.BATCHES]
+    made = [{"network": network, "batch": batch, "rounds": rounds} for network, batch in profiles.CASES]
     place = {"cores": 2, "processor": "made up", "threads": 2}
     path.write_text(json.dumps({"environment": place, "profiles": made}))
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.peers.case import CLASSES, RATE, THREADS
+from benchmarks.peers.case import CLASSES, NETWORKS, RATE, THREADS
 from benchmarks.peers.inference import Predictor
 from benchmarks.peers.protocol import serve
 from benchmarks.peers.torch_networks import parameters
@@ -34,8 +34,9 @@ def setting() -> experiment.Setting:
 
 
 def settings(network: str, batch: int, seed: int, epochs: int = 1, **changes: Any) -> recipe.Loaded:
-    """The recipe of a network, without early stopping."""
-    loaded = recipe.load(network, {**SAME, "train.batch_size": batch, "train.epochs": epochs, "seed": seed, **changes})
+    """The recipe of a network, without early stopping; one of our own that no peer trains keeps its values."""
+    same = SAME if network in NETWORKS else {}
+    loaded = recipe.load(network, {**same, "train.batch_size": batch, "train.epochs": epochs, "seed": seed, **changes})
     whole = loaded.recipe
     return recipe.Loaded(whole.model_copy(update={"train": whole.train.model_copy(update={"stop": None})}), loaded.origins)
 
