@@ -89,7 +89,10 @@ def _in_words(schema: dict[str, Any]) -> str:
 def _default(schema: dict[str, Any]) -> str:
     if "default" not in schema:
         return "must be given"
-    return "none" if schema["default"] is None else f"`{json.dumps(schema['default'])}`"
+    value = schema["default"]
+    if isinstance(value, dict):  # of `normalise`, whose name stands for the table
+        value = value["kind"]
+    return "none" if value is None else f"`{json.dumps(value)}`"
 
 
 def _meaning(description: str) -> str:
