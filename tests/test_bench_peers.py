@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -206,6 +207,18 @@ def test_networks_learn_as_long_and_as_often_as_is_said(done: Pretence) -> None:
         images, epochs, seeds = bench.LEARNING[entry["network"]]
         assert {peer: len(values) for peer, values in entry["accuracy"].items()} == dict.fromkeys(LEARNERS, seeds)
         assert {peer for peer, _, what in done.asked if what == {"images": images, "epochs": epochs}} >= LEARNERS
+
+
+def test_seeds_that_a_peer_lacks_are_trained(done: Pretence, tmp_path: Path) -> None:
+    record = deepcopy(done.record)
+    last = record["learning"][2]["accuracy"]["tensors"].pop()
+    assert bench.missing(record) == ["learning of three-block"]
+    (tmp_path / "bench.json").write_text(json.dumps(record))
+    again = Pretence(replace(done.settings, folder=tmp_path))
+    again.run()
+    assert [(peer, what["seed"]) for peer, function, what in again.asked if function == "build"] == [("tensors", 4)]
+    assert again.record["learning"][2]["accuracy"]["tensors"][-1] == last
+    assert bench.missing(again.record) == []
 
 
 def test_the_load_is_kept_for_every_round(done: Pretence) -> None:
