@@ -255,7 +255,7 @@ def test_the_record_tells_who_learns_equally_well() -> None:
     record = RECORD
     assert record is not None
     for entry in record["learning"]:
-        assert (entry["images"], entry["epochs"], len(entry["seeds"])) == bench.LEARNING[entry["network"]]
+        assert (entry["images"], entry["epochs"], len(entry["seeds"]), entry["rate"]) == bench.LEARNING[entry["network"]]
         assert summary.noise(entry) < summary.TELLING
     for cell in record["cells"]:
         assert set(cell["peers"]) == set(bench.PEERS)

@@ -172,7 +172,7 @@ class Pretence(bench.Bench):
         self.asked: list[tuple[str, str, dict[str, Any]]] = []
         super().__init__(settings)
 
-    def start(self, peer: str, predicting: bool = False) -> Pretended:  # type: ignore[override]
+    def start(self, peer: str, predicting: bool = False, rate: float = case.USUAL_RATE) -> Pretended:  # type: ignore[override]
         return Pretended(peer, self.asked)
 
 
@@ -204,7 +204,7 @@ def test_our_plain_path_trains_on_as_many_images_as_ours_in_a_round(done: Preten
 
 def test_networks_learn_as_long_and_as_often_as_is_said(done: Pretence) -> None:
     for entry in done.record["learning"]:
-        images, epochs, seeds = bench.LEARNING[entry["network"]]
+        images, epochs, seeds, _ = bench.LEARNING[entry["network"]]
         assert {peer: len(values) for peer, values in entry["accuracy"].items()} == dict.fromkeys(LEARNERS, seeds)
         assert {peer for peer, _, what in done.asked if what == {"images": images, "epochs": epochs}} >= LEARNERS
 
@@ -216,7 +216,7 @@ def test_seeds_that_a_peer_lacks_are_trained(done: Pretence, tmp_path: Path) -> 
     (tmp_path / "bench.json").write_text(json.dumps(record))
     again = Pretence(replace(done.settings, folder=tmp_path))
     again.run()
-    assert [(peer, what["seed"]) for peer, function, what in again.asked if function == "build"] == [("tensors", 4)]
+    assert [(peer, what["seed"]) for peer, function, what in again.asked if function == "build"] == [("tensors", 2)]
     assert again.record["learning"][2]["accuracy"]["tensors"][-1] == last
     assert bench.missing(again.record) == []
 

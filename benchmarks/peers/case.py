@@ -18,9 +18,11 @@ __all__ = [
     "EPSILON",
     "NETWORKS",
     "RATE",
+    "RATE_VARIABLE",
     "ROTATE",
     "SHIFT",
     "THREADS",
+    "USUAL_RATE",
     "ZOOM",
     "Split",
     "split",
@@ -33,8 +35,11 @@ ROTATE, SHIFT, ZOOM = 10.0, 0.1, 0.1
 DROPOUT = (0.2, 0.3, 0.4, 0.5)
 """The rates of `three-block`."""
 CLASSES = 10
-RATE, EPSILON = 1e-3, 1e-7
+USUAL_RATE, EPSILON = 1e-3, 1e-7
 """Adam's learning rate and ε, the ones that Keras has; weights start as Keras's do (Glorot-uniform, biases zero)."""
+RATE_VARIABLE = "BENCH_RATE"
+"""The environment variable with another learning rate."""
+RATE = float(os.environ.get(RATE_VARIABLE, USUAL_RATE))
 DATA = "BENCH_DATA"
 """The environment variable with the path of the images, an npz file."""
 THREADS = "BENCH_THREADS"
