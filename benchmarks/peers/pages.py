@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers.case import USUAL_RATE
 from benchmarks.peers.drawing import drawing
 from benchmarks.peers.summary import TELLING, Spread, agrees, fastest, geometric_mean, learnt, noise, over_limit, ratios, rivals, spread
 from benchmarks.peers.targets import Target, targets
@@ -152,9 +153,10 @@ def learning(record: Record) -> str:
                 "" if peer == "ours" else "**outside**" if not found.alike else "within" if found.noise < TELLING else "too noisy to tell"
             )
             difference = "" if peer == "ours" else f"{100 * found.difference:+.2f}"
-            what = f"`{entry['network']}`, {entry['epochs']} × {entry['images']:,}"
+            # Records of the time before the rate differed between networks do not say it.
+            what = f"`{entry['network']}`, {entry['epochs']} × {entry['images']:,}, {entry.get('rate', USUAL_RATE)}"
             rows.append([what, peer, accuracies, difference, f"± {100 * found.noise:.2f}" if peer != "ours" else "", verdict])
-    head = ["network, epochs × images", "peer", "validation accuracy, %, by seed", "ours minus it", "noise (99 %)", ""]
+    head = ["network, epochs × images, rate", "peer", "validation accuracy, %, by seed", "ours minus it", "noise (99 %)", ""]
     return table(head, rows) + untold(record)
 
 
