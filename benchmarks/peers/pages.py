@@ -149,9 +149,7 @@ def learning(record: Record) -> str:
     for entry in record["learning"]:
         for peer, found in learnt(entry).items():
             accuracies = " ".join(f"{100 * accuracy:.2f}" for accuracy in found.accuracies)
-            verdict = (
-                "" if peer == "ours" else "**outside**" if not found.alike else "within" if found.noise < TELLING else "too noisy to tell"
-            )
+            verdict = "" if peer == "ours" else found.verdict
             difference = "" if peer == "ours" else f"{100 * found.difference:+.2f}"
             # Records of the time before the rate differed between networks do not say it.
             what = f"`{entry['network']}`, {entry['epochs']} × {entry['images']:,}, {entry.get('rate', USUAL_RATE)}"

@@ -76,6 +76,13 @@ class Learnt:
         """Whether the difference can be chance."""
         return abs(self.difference) <= self.noise
 
+    @property
+    def verdict(self) -> str:
+        """In a word or two."""
+        if not self.alike:
+            return "**ours worse**" if self.difference < 0 else "ours better"
+        return "within" if self.noise < TELLING else "too noisy to tell"
+
 
 def spread(values: Sequence[float]) -> Spread:
     """Median, smallest and largest."""
