@@ -231,3 +231,16 @@ def test_what_a_record_lacks_is_named(done: Pretence) -> None:
     record["learning"][1]["accuracy"].popitem()
     record["inference"][2]["peers"]["keras"]["images_per_second"].pop()
     assert bench.missing(record) == ["lenet5 at batch 32", "learning of standard", "predicting with three-block"]
+
+
+@pytest.mark.usefixtures("given")
+@pytest.mark.parametrize("peer", [ours.Ours, tensors.Tensors])
+def test_judged_by_the_statistics_of_batches_running_averages_do_not_matter(peer: type[Any]) -> None:
+    one = peer()
+    one.build("resnet20", 32, 0, one.variants("resnet20")[0])
+    one.train(64, 1)
+    before = one.accuracy(by_batch=True)
+    for layer in one.model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d) and layer.running_mean is not None:
+            layer.running_mean.fill_(1e6)
+    assert one.accuracy(by_batch=True) == before

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.peers.case import CLASSES, NETWORKS, RATE, THREADS
 from benchmarks.peers.inference import Predictor
 from benchmarks.peers.protocol import serve
-from benchmarks.peers.torch_networks import parameters
+from benchmarks.peers.torch_networks import normalise_by_batch, parameters
 from fittingroom import environment, experiment, native, recipe, runs
 from fittingroom.data.arrays import Images
 from fittingroom.data.resident import Resident
@@ -84,10 +84,14 @@ class Ours(Predictor):
             pass
         return time.perf_counter() - began
 
-    def accuracy(self) -> float:
+    @torch.no_grad()
+    def accuracy(self, by_batch: bool = False) -> float:
         """As `Peer` has it."""
         assert self.prepared.validation is not None
         validation = self.prepared.resident(self.prepared.validation, self.machine.device)
+        self.model.eval()
+        if by_batch:  # `measure` leaves a model that is not training as it is
+            normalise_by_batch(self.model)
         return measure(self.model, validation, self.machine.precision)["accuracy"]
 
     def export(self, network: str, images: int, folder: str) -> None:

@@ -152,7 +152,8 @@ def learning(record: Record) -> str:
             verdict = "" if peer == "ours" else found.verdict
             difference = "" if peer == "ours" else f"{100 * found.difference:+.2f}"
             # Records of the time before the rate differed between networks do not say it.
-            what = f"`{entry['network']}`, {entry['epochs']} × {entry['images']:,}, {entry.get('rate', USUAL_RATE)}"
+            judged = ", by batch" if entry.get("by_batch") else ""
+            what = f"`{entry['network']}`, {entry['epochs']} × {entry['images']:,}, {entry.get('rate', USUAL_RATE)}{judged}"
             rows.append([what, peer, accuracies, difference, f"± {100 * found.noise:.2f}" if peer != "ours" else "", verdict])
     head = ["network, epochs × images, rate", "peer", "validation accuracy, %, by seed", "ours minus it", "noise (99 %)", ""]
     return table(head, rows) + untold(record)

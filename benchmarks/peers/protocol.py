@@ -33,8 +33,8 @@ class Peer(Protocol):
     def train(self, images: int, epochs: int) -> float:
         """Train on the first ``images`` of the training images, in random order; return the seconds that the epochs took."""
 
-    def accuracy(self) -> float:
-        """The share of the validation images that are classified right."""
+    def accuracy(self, by_batch: bool = False) -> float:
+        """The share of the validation images that are classified right; ``by_batch`` normalises by the statistics of each 500 of them."""
 
 
 def serve(peer: object) -> None:
