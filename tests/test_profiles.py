@@ -98,3 +98,5 @@ def test_a_sweeps_figures_are_of_its_rounds() -> None:
     assert (seen.minutes.low, seen.minutes.high) == (3.0, 4.8)
     assert (seen.start.low, seen.start.high) == (0.4, 0.5)
     assert seen.idle.middle == 0.1
+    timed = sweep.figures(record | {"starts": [0.2, 0.4, 0.3]})
+    assert (timed.start.low, timed.start.middle, timed.start.high) == (0.2, 0.3, 0.4)
