@@ -195,7 +195,7 @@ def sentence(network: str, batch: int, kernels: str = HIGHEST) -> str:
     if one is None:
         return "Where its time goes is not measured yet."
     step, limit = one["seconds"], one["limit_seconds"]
-    told = {what: value for what, value in above(one).items() if abs(value) >= (step - limit) / 20}
+    told = {what: value for what, value in above(one).items() if abs(value) >= abs(step - limit) / 20}
     rest = step - limit - sum(told.values())
     parts = [f"{what} {milliseconds(value)}" for what, value in told.items()]
     return (
