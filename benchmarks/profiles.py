@@ -190,7 +190,7 @@ def above(one: dict[str, Any]) -> dict[str, float]:
 
 
 def sentence(network: str, batch: int, kernels: str = HIGHEST) -> str:
-    """Say what the time of a step is, and of what is above its products alone, all that is at least a twentieth of it."""
+    """Say what the time of a step is, and of its difference from its products alone, all that is at least a twentieth of it."""
     one = profile_of(network, batch, kernels)
     if one is None:
         return "Where its time goes is not measured yet."
@@ -199,8 +199,8 @@ def sentence(network: str, batch: int, kernels: str = HIGHEST) -> str:
     rest = step - limit - sum(told.values())
     parts = [f"{what} {milliseconds(value)}" for what, value in told.items()]
     return (
-        f"Of a step of {milliseconds(step)} ms its products alone take {milliseconds(limit)}; the {milliseconds(step - limit)} above them: "
-        f"{'; '.join(parts)}; all else {milliseconds(rest)}."
+        f"A step takes {milliseconds(step)} ms, its products alone {milliseconds(limit)}; the difference, "
+        f"{milliseconds(step - limit)}, is: {'; '.join(parts)}; all else {milliseconds(rest)}."
     )
 
 

@@ -67,10 +67,12 @@ def workers(epochs: int, folder: Path) -> dict[str, Any]:
 
 
 def starts(folder: Path) -> list[float]:
-    """Seconds after which jobs train that were handed out when other workers had been there before."""
+    """Seconds after which jobs train that were handed out when other workers had been there before.
+
+    No worker tells when it begins its first step: that is reckoned from its first two reports of how far the epoch is.
+    """
     begun: dict[str, float] = {}
-    stepped: dict[str, tuple[float, float]] = {}
-    found = []
+    reports: dict[str, list[tuple[float, float]]] = {}
     with Crew() as crew:
         for seed in range(STARTS):
             crew.add(Job(str(seed), loaded(seed, 1), folder / str(seed)))
@@ -79,13 +81,16 @@ def starts(folder: Path) -> list[float]:
             if event.kind == "started":
                 begun[key] = now
             elif event.kind == "step":
-                stepped.setdefault(key, (now, event.values["part"]))
-            elif event.kind == "epoch":
-                at, part = stepped[key]
-                found.append(at - part * event.values["record"]["train"]["seconds"] - begun[key])
+                reports.setdefault(key, []).append((now, event.values["part"]))
             elif event.kind == "failed":
                 sys.exit(event.values["reason"])
-        return found[crew.workers :]
+    return [_first_step(*reports[key][:2]) - begun[key] for key in [*begun][crew.workers :]]
+
+
+def _first_step(report: tuple[float, float], next_report: tuple[float, float]) -> float:
+    """When a training began that was so far at two times."""
+    (now, part), (later, more) = report, next_report
+    return now - part * (later - now) / (more - part)
 
 
 def measure(way: str, epochs: int) -> dict[str, Any]:

@@ -259,7 +259,8 @@ def test_the_record_tells_who_learns_equally_well() -> None:
     record = RECORD
     assert record is not None
     for entry in record["learning"]:
-        assert (entry["images"], entry["epochs"], len(entry["seeds"]), entry["rate"]) == bench.LEARNING[entry["network"]]
+        how = bench.LEARNING[entry["network"]]
+        assert (entry["images"], entry["epochs"], len(entry["seeds"]), entry["rate"]) == (how.images, how.epochs, how.seeds, how.rate)
         assert summary.noise(entry) < summary.TELLING
     for cell in record["cells"]:
         assert set(cell["peers"]) == set(bench.PEERS)

@@ -204,9 +204,9 @@ def test_our_plain_path_trains_on_as_many_images_as_ours_in_a_round(done: Preten
 
 def test_networks_learn_as_long_and_as_often_as_is_said(done: Pretence) -> None:
     for entry in done.record["learning"]:
-        images, epochs, seeds, _ = bench.LEARNING[entry["network"]]
-        assert {peer: len(values) for peer, values in entry["accuracy"].items()} == dict.fromkeys(LEARNERS, seeds)
-        assert {peer for peer, _, what in done.asked if what == {"images": images, "epochs": epochs}} >= LEARNERS
+        how = bench.LEARNING[entry["network"]]
+        assert {peer: len(values) for peer, values in entry["accuracy"].items()} == dict.fromkeys(LEARNERS, how.seeds)
+        assert {peer for peer, _, what in done.asked if what == {"images": how.images, "epochs": how.epochs}} >= LEARNERS
 
 
 def test_seeds_that_a_peer_lacks_are_trained(done: Pretence, tmp_path: Path) -> None:

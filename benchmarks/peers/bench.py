@@ -51,28 +51,47 @@ PREDICTORS = {"ours": ["ours"], "keras": ["keras_peer", "fp32"], "onnx-runtime":
 WAYS = {"ours": ["default"], "keras": ["predict", "predict_on_batch"], "onnx-runtime": ["default"]}
 PREDICT_BATCHES = {"ours": [500], "keras": [32, 500], "onnx-runtime": [32, 500]}
 PACKAGES = ("keras", "tensorflow-cpu", "lightning", "onnxruntime", "onnx", "onnxscript")
-LEARNING = {
-    "lenet5": (48_000, 2, 2, USUAL_RATE),
-    "standard": (24_000, 2, 2, USUAL_RATE),
-    "three-block": (6_400, 4, 3, 2e-4),
-    "resnet20": (6_400, 2, 3, 2e-4),
-}
-"""Training images, epochs, seeds and Adam's rate after which accuracies are compared, at batch LEARNING_BATCH.
-
-Networks with batch norm take more steps, and smaller ones: Keras's running averages move by a hundredth a step, and lie far off after
-400; and at the usual rate these networks leap from epoch to epoch (`resnet20` from 48 to 85 %), so that nothing could be told.
-"""
-BY_BATCH = ("resnet20",)
-"""Networks that are judged by the statistics of batches: with running averages it leaps at the lower rate too, from 66 to 83 %."""
 LEARNING_BATCH = 32
 LEARNERS = 4
-LEARNING_MINUTES = {"lenet5": 1.7, "standard": 1.7, "three-block": 10.2, "resnet20": 6.5}
 ONLY_WAY = {"ours": "default", "plain": "default", "limit": "default", "tensors": ""}
 """Peers that train in one way, which need not be asked for others."""
 LOOKING = ("drawing", "pages", "summary", "targets")
 """The files here that only look at what was measured."""
 MOST = 48_000
 LATENCIES = 100
+
+
+@dataclass(frozen=True)
+class Learning:
+    """After how much training the accuracies of the peers are compared.
+
+    Attributes:
+        images, epochs, seeds: of the training.
+        minutes: that it takes all peers together, about.
+        rate: Adam's learning rate.
+        by_batch: whether networks are judged by the statistics of batches instead of running averages.
+    """
+
+    images: int
+    epochs: int
+    seeds: int
+    minutes: float
+    rate: float = USUAL_RATE
+    by_batch: bool = False
+
+
+LEARNING = {
+    "lenet5": Learning(48_000, 2, 2, 1.7),
+    "standard": Learning(24_000, 2, 2, 1.7),
+    "three-block": Learning(6_400, 4, 3, 10.2, 2e-4),
+    "resnet20": Learning(6_400, 2, 3, 6.5, 2e-4, by_batch=True),
+}
+"""How each network learns, at batch LEARNING_BATCH.
+
+Networks with batch norm take more steps, and smaller ones: Keras's running averages move by a hundredth a step, and lie far off after
+400; and at the usual rate these networks leap from epoch to epoch (`resnet20` from 48 to 85 %), so that nothing could be told. With
+running averages `resnet20` leaps at the lower rate too, from 66 to 83 %.
+"""
 
 
 @dataclass(frozen=True)
@@ -108,7 +127,7 @@ class Settings:
         """About how long all of it takes on two free cores."""
         cells = len(self.networks) * len(self.batches)
         timing = cells * (90 + (len(PEERS) + 1.5) * self.rounds * (self.seconds * 1.1 + 0.1)) / 60
-        learning = sum(0.4 + LEARNING_MINUTES[network] * self.share for network in self.networks)
+        learning = sum(0.4 + LEARNING[network].minutes * self.share for network in self.networks)
         inference = len(self.networks) * (30 + 8 * self.rounds) / 60
         stages = {"timing": timing, "learning": learning, "inference": inference}
         return sum(minutes for stage, minutes in stages.items() if stage in self.stages)
@@ -256,26 +275,26 @@ class Bench:
 
     def learn(self, network: str) -> None:
         """Train a fixed number of epochs with each peer and seed, and keep the accuracies on validation."""
-        images, epochs, seeds, rate = LEARNING[network]
-        images = max(LEARNING_BATCH, int(images * self.settings.share) // LEARNING_BATCH * LEARNING_BATCH)
+        how = LEARNING[network]
+        images = max(LEARNING_BATCH, int(how.images * self.settings.share) // LEARNING_BATCH * LEARNING_BATCH)
         entry = found(self.record["learning"], network=network)
         if entry is None:
-            how = {"images": images, "epochs": epochs, "rate": rate, "by_batch": network in BY_BATCH}
-            entry = {"network": network, "batch": LEARNING_BATCH, **how, "accuracy": {}}
+            trained = {"batch": LEARNING_BATCH, "images": images, "epochs": how.epochs, "rate": how.rate, "by_batch": how.by_batch}
+            entry = {"network": network, **trained, "accuracy": {}}
             self.record["learning"].append(entry)
-        entry["seeds"] = [*range(seeds)]
+        entry["seeds"] = [*range(how.seeds)]
         for peer, variant in self.learners(network).items():
             accuracies = entry["accuracy"].setdefault(peer, [])
-            if len(accuracies) >= seeds:
+            if len(accuracies) >= how.seeds:
                 continue
-            with self.start(peer, rate=rate) as remote:
+            with self.start(peer, rate=how.rate) as remote:
                 for seed in entry["seeds"][len(accuracies) :]:
                     remote.call("build", network=network, batch=LEARNING_BATCH, seed=seed, variant=variant)
-                    remote.call("train", images=images, epochs=epochs)
-                    accuracies.append(remote.call("accuracy", by_batch=network in BY_BATCH))
+                    remote.call("train", images=images, epochs=how.epochs)
+                    accuracies.append(remote.call("accuracy", by_batch=how.by_batch))
                     self.keep()
             told = ", ".join(f"{100 * accuracy:.2f} %" for accuracy in accuracies)
-            print(f"{network} after {epochs} epochs of {images:,} images: {peer} {told}", flush=True)
+            print(f"{network} after {how.epochs} epochs of {images:,} images: {peer} {told}", flush=True)
         if (noise := summary.noise(entry)) >= summary.TELLING:
             print(f"{network}: this tells nothing of who learns better: means {100 * noise:.1f} points apart can be chance", flush=True)
 
