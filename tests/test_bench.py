@@ -285,6 +285,6 @@ def test_a_seed_that_took_longer_than_its_minutes_does_not_count_and_is_told(tmp
     profile = {"network": "compact", "batch": 100, "rounds": [step]}
     (tmp_path / "profiles.json").write_text(json.dumps({"profiles": [profile]}), encoding="utf-8")
     # 540 steps of 0.05 s in an epoch, 300 s.
-    assert "they would hold 11.1. Of a step of 60.00 ms its products alone take 50.00" in accurate(places.HIGHEST)[1].why
+    assert "they would hold 11.1. A step takes 60.00 ms, its products alone 50.00" in accurate(places.HIGHEST)[1].why
     assert two.value is None
     assert ten.value is None

@@ -200,8 +200,9 @@ def alone(record: Record) -> str:
     """Why a single image takes as long as it does."""
     ours = [entry["peers"]["ours"] for entry in record["inference"]]
     shares = [1 / (spread(seen["images_per_second"]).middle * spread(seen["latency_seconds"]).middle) for seen in ours]
+    low, high = f"{100 * min(shares):.0f}", f"{100 * max(shares):.0f}"
     return (
-        f"One of many images takes us {100 * min(shares):.0f} to {100 * max(shares):.0f} % of the time of one alone: what is left is "
+        f"One of many images takes us {low if low == high else f'{low} to {high}'} % of the time of one alone: what is left is "
         "Python and PyTorch going from layer to layer, which ONNX Runtime does in one call of its own."
     )
 
