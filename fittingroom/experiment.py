@@ -23,7 +23,7 @@ from fittingroom.data.split import stratified_split, stratified_subset
 from fittingroom.errors import DataError, DataMissing, ExtraMissing, RunError, UsageError
 from fittingroom.evaluate import Evaluation, evaluate_predictions
 from fittingroom.files import remove_temporaries
-from fittingroom.recipe import Loaded, Recipe
+from fittingroom.recipe import Data, Loaded, Recipe
 from fittingroom.runs import Predictions, Run
 from fittingroom.seeds import derive
 from fittingroom.train import checkpoint
@@ -138,6 +138,30 @@ class Prepared:
         return Resident.of(images, self.scale, self.offset, device)
 
 
+_kept: list[tuple[Data, Path | None, Prepared]] = []
+# A split is a copy of its set: a process that serves many does not hold them all.
+MOST_KEPT = 4
+
+
+def keep(recipe: Recipe, data_dir: Path | None) -> None:
+    """Have `prepare` give out the data of a recipe from memory from now on; processes forked from this one share it.
+
+    Nothing is downloaded. Of the splits, the newest few are kept.
+
+    Raises:
+        DataMissing, DataError, UsageError: as `prepare` has them.
+    """
+    settings = recipe.data
+    if _prepared(settings, data_dir) is None:
+        catalog.keep(settings.name, data_dir=data_dir, size=settings.size, channels=settings.channels)
+        _kept.append((settings, data_dir, prepare(recipe, Setting(data_dir=data_dir, download=False))))
+        del _kept[:-MOST_KEPT]
+
+
+def _prepared(settings: Data, data_dir: Path | None) -> Prepared | None:
+    return next((found for known, folder, found in _kept if (known, folder) == (settings, data_dir)), None)
+
+
 def prepare(recipe: Recipe, setting: Setting) -> Prepared:
     """Load, split and measure the data of a recipe; the test images are not read unless it validates on them.
 
@@ -145,6 +169,11 @@ def prepare(recipe: Recipe, setting: Setting) -> Prepared:
         DataMissing, DataError, UsageError: as the data room has them.
     """
     settings = recipe.data
+    if (kept := _prepared(settings, setting.data_dir)) is not None:
+        for notice in kept.data.notices:
+            setting.notify(notice)
+        check_monitored(recipe.train.stop, kept.validation is not None)
+        return kept
     on_test = settings.validation == "test"
     data = catalog.load(
         settings.name,

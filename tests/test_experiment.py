@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.numpy import load as load_arrays
 
-from fittingroom import experiment, models, recipe, runs
+from fittingroom import experiment, models, native, recipe, runs
 from fittingroom.errors import DataError, DataMissing, FittingRoomError, RunError, UsageError
 from fittingroom.evaluate import Evaluation
 from fittingroom.experiment import Setting
@@ -77,7 +77,7 @@ def test_the_environment_is_written_down(finished: Run, made_set: Path) -> None:
     assert data["input_shape"] == [1, SIDE, SIDE]
     assert (data["training_images"], data["validation_images"], data["validation_source"]) == (400, 100, "train")
     assert data["train_sha256"] == made_set_of(500, seed=1).checksum
-    assert "kernels" in environment
+    assert environment["kernels"] == native.description()
     assert finished.read("state.json", {})["memory_peak"] > 1e7
 
 

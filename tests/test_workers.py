@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fittingroom import experiment, recipe
@@ -263,3 +264,31 @@ def _imported_alone() -> Any:
 
     code = "import sys, fittingroom.workers; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="memory is told by Linux")
+def test_workers_share_the_images(tmp_path: Path) -> None:
+    count, held = 40_000, {}
+    np.savez(tmp_path / "large.npz", images=np.zeros((count, 28, 28), np.uint8), labels=np.arange(count) % 10)
+
+    def look(event: Event) -> None:
+        if event.kind == "step" and event.job.key not in held and (pid := owner(event.job.folder)):
+            held[event.job.key] = private_bytes(pid)
+
+    changes = {"data.name": str(tmp_path / "large.npz"), "data.normalise": "unit", "train.epochs": 1, "train.batch_size": 200}
+    with Crew(2, device="cpu") as crew:
+        for seed in range(2):
+            crew.add(Job(str(seed), recipe.load({"model": "mlp"}, {**changes, "seed": seed}), tmp_path / str(seed)))
+        limited = recipe.load({"model": "mlp"}, {**changes, "data.limit": 1000, "train.epochs": 20})
+        crew.add(Job("few", limited, tmp_path / "few"))
+        ends = carried_out(crew, look)
+    assert {event.kind for event in ends.values()} == {"done"}
+    images = count * 28 * 28
+    for seed in ("0", "1"):
+        assert held[seed] < held["few"] + images / 4, "each worker has images of its own"
+
+
+def private_bytes(pid: int) -> int:
+    """Memory that a process shares with no other."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private"))

@@ -37,10 +37,9 @@ class Resident:
 
     @classmethod
     def of(cls, images: Images, scale: NDArray[np.float32], offset: NDArray[np.float32], device: torch.device) -> Resident:
-        """Put a split on a device."""
-        # torch.tensor copies: arrays from outside may be read-only.
-        pixels = torch.tensor(np.ascontiguousarray(images.pixels.transpose(0, 3, 1, 2)), device=device)
-        return cls(pixels, torch.tensor(images.labels, device=device), scale, offset)
+        """Put a split on a device; on the CPU, its memory is used where it lies, so that processes may share it."""
+        pixels, labels = (_tensor(array).to(device) for array in (images.pixels, images.labels))
+        return cls(pixels.permute(0, 3, 1, 2), labels, scale, offset)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -69,7 +68,8 @@ class Resident:
         together = max(1, CHUNK // batch_size)
         chunks = [sizes[start : start + together] for start in range(0, len(sizes), together)]
         for chunk, indices in zip(chunks, torch.split(order, [sum(chunk) for chunk in chunks]), strict=True):
-            images = self.normalised(self.pixels.index_select(0, indices))
+            # By rows of pixels, channels last: that is how they came, as a rule, and so each image is copied in one piece.
+            images = self.normalised(self.pixels.permute(0, 2, 3, 1).index_select(0, indices).permute(0, 3, 1, 2))
             labels = self.labels.index_select(0, indices)
             if settings.active:
                 images = augment(images, settings, generator).contiguous(memory_format=torch.channels_last)
@@ -79,3 +79,8 @@ class Resident:
         """Yield all images once, in their order, unchanged."""
         for pixels, labels in zip(torch.split(self.pixels, batch_size), torch.split(self.labels, batch_size), strict=True):
             yield self.normalised(pixels), labels
+
+
+def _tensor(array: NDArray[np.uint8] | NDArray[np.int64]) -> Tensor:
+    """The array as a tensor: the same memory, but for what PyTorch does not know, arrays that are read-only or have gaps."""
+    return torch.from_numpy(array) if array.flags.writeable and array.flags.c_contiguous else torch.tensor(array)

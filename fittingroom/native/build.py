@@ -51,9 +51,12 @@ def find_compiler(environment: Mapping[str, str]) -> list[str]:
     """Return the C compiler's command: `CC` if set, else the first of cc, gcc, clang on `PATH`.
 
     Raises:
-        Unavailable: there is none.
+        Unavailable: there is none, or `CC` cannot be read.
     """
-    named = shlex.split(environment.get("CC", ""))
+    try:
+        named = shlex.split(environment.get("CC", ""))
+    except ValueError as error:
+        raise Unavailable(f"CC is no command: {str(error).lower()}") from None
     for candidate in [named] if named else [[name] for name in COMPILERS]:
         if (found := shutil.which(candidate[0], path=environment.get("PATH"))) is not None:
             return [found, *candidate[1:]]

@@ -75,7 +75,10 @@ def _built(environment: Mapping[str, str], cache: Path) -> ctypes.CDLL:
         path = build(environment, cache)
         if (library := _open(path)) is not None:
             return library
-        path.unlink(missing_ok=True)  # damaged by a fault: once more
+        try:
+            path.unlink(missing_ok=True)  # damaged by a fault: once more
+        except OSError as error:
+            raise Unavailable(f"the compiled kernels are damaged, and cannot be replaced: {error.strerror}") from None
     raise Unavailable("the compiled kernels cannot be opened")
 
 

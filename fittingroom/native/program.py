@@ -122,16 +122,17 @@ def run(network: Any, images: Tensor) -> Tensor | None:
     if dtype is None or not len(images) or not images.is_contiguous(memory_format=torch.channels_last):
         return None
     layers = [*_leaves(network._modules["features"]), *_leaves(network._modules["head"])]
-    key = (images.shape, images.dtype, dtype, torch.get_num_threads())
+    parameters = [parameter for layer in layers for parameter in layer._parameters.values() if parameter is not None]
+    # Where weights lie is written into the program, and changes where a network is brought into another memory format.
+    key = (images.shape, images.dtype, dtype, torch.get_num_threads(), *((parameter.shape, parameter.stride()) for parameter in parameters))
     known = _programs.setdefault(network, {})
     program = known.get(key)
     if key not in known or (program is not None and program.layers != layers):
         program = known[key] = _program(layers, images, dtype)
-    if program is None or not all(layer.training and not ops.hooked(layer) for layer in layers) or ops.hooked(network):
+    if program is None or not all(layer.training for layer in layers) or _hooked(network):
         return None
     if any(layer.seed is None for layer in program.dropouts):
         return None
-    parameters = [parameter for layer in layers for parameter in layer._parameters.values() if parameter is not None]
     if not all(parameter.requires_grad and ops.plain_parameters(parameter, None) for parameter in parameters):
         return None
     return _apply(images, program, *parameters)  # type: ignore[no-any-return]
@@ -147,6 +148,11 @@ def _leaves(module: Any) -> Iterator[nn.Module]:
             yield from _leaves(child)
     else:
         yield module
+
+
+def _hooked(module: nn.Module) -> bool:
+    """Whether anything wants to hear of a call of this module, or of one within it."""
+    return ops.hooked(module) or any(_hooked(child) for child in module._modules.values() if child is not None)
 
 
 def _program(layers: list[nn.Module], images: Tensor, dtype: torch.dtype) -> Program | None:
@@ -306,7 +312,7 @@ class _Writer:
         parts = layer._modules
         activation, norm, pool, drop = map(parts.get, ("activation", "norm", "pool", "dropout"))
         codes = ops.ACTIVATIONS.get(type(activation)), ops.POOLS.get(type(pool))
-        if norm is not None or codes[0] is None or codes[1] is None or any(part and ops.hooked(part) for part in parts.values()):
+        if norm is not None or codes[0] is None or codes[1] is None:
             raise Unsupported
         if pool is not None and not (ops.two_by_two(pool) and self.values.height > 1 and self.values.width > 1):
             raise Unsupported

@@ -26,7 +26,6 @@ import numpy as np
 import torch
 
 from fittingroom import experiment, models, native, recipe
-from fittingroom.data import catalog
 from fittingroom.data.resident import Resident
 from fittingroom.environment import describe
 from fittingroom.errors import FittingRoomError, out_of_memory
@@ -147,11 +146,10 @@ def _report(out: int, key: str, event: str, **values: Any) -> None:
 
 
 def _share_data(loaded: Loaded, order: dict[str, Any]) -> None:
-    """Have the data of a job in memory before the fork. What is wrong with them, or with memory, the worker will find and say."""
-    settings = loaded.recipe.data
+    """Have the data of a job in memory, split, before the fork. What is wrong with them, or with memory, the worker will find and say."""
     data_dir = Path(order["data_dir"]) if order["data_dir"] else None
     with suppress(Exception):  # an error here would end the workers of all other jobs
-        catalog.keep(settings.name, data_dir=data_dir, size=settings.size, channels=settings.channels)
+        experiment.keep(loaded.recipe, data_dir)
 
 
 def _live(order: dict[str, Any], loaded: Loaded, out: int, parent: int) -> None:

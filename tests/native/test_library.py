@@ -9,12 +9,14 @@ import subprocess
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from fittingroom import native
 from fittingroom.native import build as building
 from fittingroom.native.library import load
+from tests.processes import Child, as_someone_else, may_write_everywhere
 
 ROOT = Path(native.__file__).parent.parent.parent
 compiler = pytest.mark.skipif(not any(map(shutil.which, building.COMPILERS)), reason="no C compiler here")
@@ -87,6 +89,34 @@ def test_read_only_cache(tmp_path: Path) -> None:
     library = load(environment(small_compiler(tmp_path)), tmp_path / "file" / "cache", installed=tmp_path)
     assert library.call is None
     assert "cannot be used" in library.description
+
+
+@compiler
+@pytest.mark.parametrize("content", ["nothing", "a damaged build"])
+def test_read_only_folder(content: str) -> None:
+    with TemporaryDirectory() as name:  # whatever pytest makes is closed to other users
+        folder = Path(name)
+        folder.chmod(0o755)
+        cache, cc = folder / "cache", environment(small_compiler(folder))
+        cache.mkdir()
+        if content == "a damaged build":
+            Child(lambda: load(cc, cache, installed=folder)).wait()  # what this process has opened it does not open again
+            next(cache.iterdir()).write_bytes(b"damaged")
+        cache.chmod(0o555)
+
+        def look() -> None:
+            if may_write_everywhere():
+                as_someone_else()
+            print(load(cc, cache, installed=folder).description)
+
+        child = Child(look)
+        assert child.wait() == 0, child.errors
+    assert child.out.startswith("none: "), child.out
+    assert "Permission denied" in child.out
+
+
+def test_compiler_command_that_cannot_be_read(tmp_path: Path) -> None:
+    assert load({"CC": "'cc"}, tmp_path, installed=tmp_path).description == "none: CC is no command: no closing quotation"
 
 
 @compiler

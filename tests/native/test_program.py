@@ -178,6 +178,29 @@ def test_a_layer_put_in_the_place_of_another_is_seen(monkeypatch: pytest.MonkeyP
     torch.testing.assert_close(found["logits"], expected["logits"])
 
 
+def test_weights_brought_into_another_memory_format_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, images = lenet5((1, 28, 28), 10), batch()
+    network.initialise(torch.Generator().manual_seed(1), "torch")
+    network.train()
+    step(network, images)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert in_one_call(network, images)
+    found = step(network, images)
+    with layer_by_layer(monkeypatch):
+        expected = step(network, images)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("place", ["", "features", "head", "features.0", "features.1", "features.1.activation"])
+def test_who_wants_to_hear_of_a_call_hears_of_it(place: str) -> None:
+    network, images, heard = built(lenet5((1, 28, 28), 10)), batch(), []
+    assert in_one_call(network, images)
+    network.get_submodule(place).register_forward_hook(lambda layer, inputs, output: heard.append(place))
+    step(network, images)
+    assert heard == [place]
+
+
 def test_a_copy_trains_its_own_weights() -> None:
     network, images = built(NETWORKS["lenet5"]()), batch()
     step(network, images)
