@@ -1,11 +1,16 @@
 """How accurate our own network is in minutes, into ``records/accuracy.json``, or ``accuracy-KERNELS.json`` with lesser kernels.
 
     python -m benchmarks.accuracy [--seeds 5] [--minutes 2,5,10]
+    python -m benchmarks.accuracy --where 2,5
+    python -m benchmarks.accuracy --longer RUN [RUN …]
 
 Each run is a command of its own, ``fittingroom train RECIPE --minutes N``, which finds out how many epochs the minutes hold: from
 nothing to a trained network, all waiting counted; the machine should be quiet. When all are trained, the test set is opened once for
 each. Told apart from that is the accuracy with the mean of an image and its mirror image. What is done is kept in ``runs/accuracy``;
 the command goes on with what is missing, and leaves alone what the record has of other minutes and recipes.
+
+``--where`` trains once more for so many minutes, leaves the test set sealed, and tells what the waiting was for. ``--longer`` writes down
+how accurate on validation runs of more epochs are, that were trained by hand: whether it is epochs that the minutes lack.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -91,7 +97,47 @@ def run(seeds: int, asked: list[int]) -> None:
     before = read_record("accuracy", native.description()) or {"recipes": []}
     kept = [one for one in before["recipes"] if one["minutes"] not in runs or one["name"] != RECIPES[one["minutes"]]]
     recipes = sorted([*found, *kept], key=lambda one: int(one["minutes"]))
-    write_json(record_of("accuracy", native.description()), {"recipes": recipes})
+    keep("recipes", recipes)
+
+
+def where(minutes: int) -> dict[str, float]:
+    """Train once; return what each part of the waiting took, in seconds, by when the command told of each epoch."""
+    asked = ["--minutes", str(minutes), "--seed", "0"]
+    told: list[float] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "run"
+        began = time.perf_counter()
+        command = [*COMMAND, RECIPES[minutes], *asked, "--run-dir", str(folder)]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            told += [time.perf_counter() - began for line in process.stderr if line.startswith("epoch ")]
+        total = time.perf_counter() - began
+        if process.returncode:
+            sys.exit(process.returncode)
+        seconds = [record["train"]["seconds"] for record in Run(folder).history]
+    between = told[-1] - told[0] - sum(seconds[1:])
+    looking = between / max(1, len(seconds) - 1)
+    return {
+        "training": sum(seconds),
+        "start, data, a look at the pace": told[0] - seconds[0] - looking,
+        "validation and checkpoints": between + looking,
+        "weights, predictions, evaluation": total - told[-1],
+        "minutes left over, since they hold no other epoch": 60 * minutes - total,
+    }
+
+
+def longer(folder: Path) -> dict[str, Any]:
+    """What a finished run reached on validation."""
+    one, judged = Run(folder), Run(folder).evaluation["validation"]
+    last = one.history[-1]["train"]["accuracy"]
+    about = {"name": one.recipe.model.name, "recipe": one.recipe.values, "epochs": one.recipe.train.epochs, "seed": one.recipe.seed}
+    return {**about, "training_accuracy": last, "correct_on_validation": judged["correct"], "validation_count": judged["count"]}
+
+
+def keep(part: str, values: Any) -> None:
+    """Write one part of the record beside the others."""
+    before = read_record("accuracy", native.description()) or {"recipes": []}
+    write_json(record_of("accuracy", native.description()), before | {part: values})
 
 
 def table() -> str:
@@ -134,7 +180,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--minutes", default=",".join(map(str, RECIPES)))
+    parser.add_argument("--where", help="train once for each of these minutes, and tell what the waiting was for")
+    parser.add_argument("--longer", nargs="+", type=Path, help="folders of runs of more epochs")
     given = parser.parse_args()
+    if given.longer:
+        keep("longer", [longer(folder) for folder in given.longer])
+        return
+    if given.where:
+        for minutes in map(int, given.where.split(",")):
+            before = read_record("accuracy", native.description()) or {}
+            keep("where", before.get("where", {}) | {str(minutes): where(minutes)})
+        return
     if given.seeds < 2:
         parser.error("a spread needs two seeds or more")
     asked = [int(minutes) for minutes in given.minutes.split(",")]

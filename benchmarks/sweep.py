@@ -5,8 +5,9 @@
 
 A round trains LeNet-5 four times on the whole of Fashion-MNIST's training images, both ways, in turn: one run after another in one
 process with all threads, as a script would, and by one worker a core. The process of either way is started anew, and all its waiting is
-counted. Also told: what of the time of the workers was not training; and, of runs of one epoch, how long after it was handed out a job
-trains whose worker is not one of the first. Each round is written down when it ends; the command goes on with those that are missing.
+counted. Also told: where the time of the workers goes; how much of such training as many processes of one thread could do that compute
+nothing but its convolutions and matrix products; and, of runs of one epoch, how long after it was handed out a job trains whose worker
+is not one of the first. Each round is written down when it ends; the command goes on with what is missing.
 """
 
 from __future__ import annotations
@@ -18,10 +19,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers.case import COMMAND_LINE, DATA, THREADS
+from benchmarks.peers.protocol import Remote
 from benchmarks.peers.summary import Spread, spread
 from benchmarks.places import read_record, record_of
 from fittingroom import environment, native
@@ -30,13 +36,22 @@ from fittingroom.recipe import Loaded, load
 from fittingroom.workers import Crew, Job
 
 RUNS = 4
+IMAGES = 60_000
+VALIDATION = 0.2
+"""Of Fashion-MNIST to learn from, and the share of them that is held back."""
 STARTS = 8
 WAYS = ("one after another", "workers")
+PARTS = (
+    "training",
+    "until the first step",
+    "between epochs: validation, checkpoints",
+    "after the last epoch: weights, predictions, the test images",
+)
 
 
 def loaded(seed: int, epochs: int) -> Loaded:
     """One of the runs: the shipped recipe of LeNet-5."""
-    return load("lenet5", {"seed": seed, "train.epochs": epochs, "data.validation": 0.2})
+    return load("lenet5", {"seed": seed, "train.epochs": epochs, "data.validation": VALIDATION})
 
 
 def one_after_another(epochs: int, folder: Path) -> dict[str, Any]:
@@ -64,6 +79,57 @@ def workers(epochs: int, folder: Path) -> dict[str, Any]:
         total = (time.perf_counter() - began) * crew.workers
     # A training epoch's time does not hold its look at the validation images: what is left over is an upper bound of the overhead.
     return {"workers": crew.workers, "trained": trained, "not_training": total - trained}
+
+
+def parts(epochs: int, folder: Path) -> dict[str, float]:
+    """Where the time of the workers goes, in seconds of all workers together."""
+    began, now = time.perf_counter(), 0.0
+    given_out: dict[str, float] = {}
+    reports: dict[str, list[tuple[float, float]]] = {}
+    found = dict.fromkeys(PARTS, 0.0)
+    with Crew() as crew:
+        for seed in range(RUNS):
+            crew.add(Job(str(seed), loaded(seed, epochs), folder / str(seed), test="benchmark"))
+        last: dict[str, float] = {}
+        for event in crew.events():
+            now, key = time.perf_counter(), event.job.key
+            if event.kind == "started":
+                given_out[key] = now
+            elif event.kind == "step" and len(reports.setdefault(key, [])) < 2:
+                reports[key].append((now, event.values["part"]))
+                if len(reports[key]) == 2:
+                    last[key] = _first_step(*reports[key])
+                    found["until the first step"] += last[key] - given_out[key]
+            elif event.kind == "epoch":
+                seconds = event.values["record"]["train"]["seconds"]
+                found["training"] += seconds
+                found["between epochs: validation, checkpoints"] += now - last[key] - seconds
+                last[key] = now
+            elif event.kind == "done":
+                found["after the last epoch: weights, predictions, the test images"] += now - last[key]
+            elif event.kind == "failed":
+                sys.exit(event.values["reason"])
+        total = (now - began) * crew.workers
+    return found | {"no job: the server starts, a core waits for the last": total - sum(found.values())}
+
+
+def limit(seconds: float = 5.0) -> float:
+    """Images a second that as many processes of one thread as there are cores get through, of their products alone."""
+    recipe = loaded(0, 1).recipe
+    cores = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack, ThreadPoolExecutor(cores) as pool:
+        own = os.environ | COMMAND_LINE | {THREADS: "1", "OMP_NUM_THREADS": "1", DATA: str(Path(folder) / "data.npz")}
+        remotes = [stack.enter_context(Remote(["limit"], Path(folder) / "log", own)) for _ in range(cores)]
+        for remote in remotes:
+            remote.call("build", network="lenet5", batch=recipe.train.batch_size, seed=0, variant="default")
+
+        def all_at_once(steps: int) -> list[float]:
+            asked = {"images": steps * recipe.train.batch_size, "epochs": 1}
+            return [*pool.map(lambda remote: remote.call("train", **asked), remotes)]
+
+        steps = 100
+        steps = int(steps * seconds / max(all_at_once(steps)))
+        return sum(steps * recipe.train.batch_size / float(took) for took in all_at_once(steps))
 
 
 def starts(folder: Path) -> list[float]:
@@ -114,13 +180,19 @@ def run(rounds: int, epochs: int) -> None:
         measured = {way: measure(way, epochs) for way in order}
         done.append({"load": os.getloadavg()[0], **measured})
         described = environment.describe() | {"kernels": kernels}
-        record = {"environment": described, "model": "lenet5", "epochs": epochs, "runs": RUNS, "rounds": done}
-        write_json(record_of("sweep", kernels), record)
+        about = {"environment": described, "model": "lenet5", "epochs": epochs, "runs": RUNS}
+        write_json(record_of("sweep", kernels), (kept if same else {}) | about | {"rounds": done})
         print(f"round {len(done)}: {_ratio(done[-1]):.2f} ×", flush=True)
-    record = read_record("sweep", kernels) or {}
-    if "starts" not in record:
-        with tempfile.TemporaryDirectory() as folder:
-            write_json(record_of("sweep", kernels), record | {"starts": starts(Path(folder))})
+    others: dict[str, Callable[[Path], Any]] = {
+        "starts": starts,
+        "parts": lambda folder: parts(epochs, folder),
+        "limit_images_per_second": lambda folder: limit(),
+    }
+    for name, found in others.items():
+        record = read_record("sweep", kernels) or {}
+        if name not in record:
+            with tempfile.TemporaryDirectory() as folder:
+                write_json(record_of("sweep", kernels), record | {name: found(Path(folder))})
 
 
 @dataclass(frozen=True)
@@ -154,6 +226,18 @@ def figures(record: dict[str, Any]) -> Figures:
     )
 
 
+def shares(record: dict[str, Any]) -> dict[str, float]:
+    """Of the workers' time, what each of its parts takes, in a record that has them."""
+    whole = sum(record["parts"].values())
+    return {what: seconds / whole for what, seconds in record["parts"].items()}
+
+
+def most(record: dict[str, Any]) -> float | None:
+    """Runs a minute, were they nothing but convolutions and matrix products, where a record has that."""
+    images = record.get("limit_images_per_second")
+    return None if images is None else 60 * images / (record["epochs"] * IMAGES * (1 - VALIDATION))
+
+
 def table() -> str:
     """The records as tables."""
     records = [record for level in reversed(native.LEVELS) if (record := read_record("sweep", level)) is not None]
@@ -164,11 +248,13 @@ def _table(record: dict[str, Any]) -> str:
     place, seen = record["environment"], figures(record)
     workers, rounds = record["rounds"][0]["workers"]["workers"], len(record["rounds"])
     looked = "" if "starts" in record else ", with its first look at the validation images"
+    spent = shares(record) if "parts" in record else {}
     rows = {
         f"throughput of {workers} workers over one run after another": _told(seen.gain, " ×"),
         f"LeNet-5 of {record['epochs']} epochs, trained in a minute": _told(seen.minutes, ""),
         f"until a worker after the first ones trains{looked}": _told(seen.start, " s"),
         "of the workers' time, not training": f"{100 * seen.idle.middle:.0f} %",
+        **{f"of the workers' time, in a sweep of its own: {what}": f"{100 * share:.1f} %" for what, share in spent.items()},
     }
     where = f"On {place['cores']} cores ({place['processor']}), {rounds} rounds of {record['runs']} runs:"
     return "\n".join([where, "", "| | |", "| --- | --- |", *(f"| {what} | {value} |" for what, value in rows.items())]) + "\n"

@@ -186,11 +186,11 @@ def sweeping(kernels: str) -> Target:
     what = f"LeNet-5 of {record['epochs'] if record else 10} epochs trained per minute by a sweep"
     if record is None:
         return Target(what, 3, 8, None, " a minute")
-    seen, recipe = sweep.figures(record), sweep.loaded(0, record["epochs"]).recipe
-    why = f"Of the workers' time {100 * seen.idle.middle:.0f} % is not training: their start, judging, writing."
-    assert recipe.data.validation != "test"
-    epoch = products_of_an_epoch("lenet5", recipe.train.batch_size, recipe.data.validation, kernels)
-    if epoch is not None:
-        most = 60 / (record["epochs"] * epoch)
-        why += f" The products alone of {most:.2f} could be computed in a minute, one after another with all threads."
+    seen = sweep.figures(record)
+    why = f"Of the workers' time {100 * seen.idle.middle:.0f} % is not training."
+    if "parts" in record:
+        told = [f"{what} {100 * share:.1f} %" for what, share in sweep.shares(record).items() if what != sweep.PARTS[0]]
+        why = f"Of the workers' time, in a sweep of its own: {'; '.join(told)}; the rest is training."
+    if (most := sweep.most(record)) is not None:
+        why += f" As many processes of one thread that compute nothing but the products would get through {most:.2f} in a minute."
     return Target(what, 3, 8, seen.minutes.middle, " a minute", why)
