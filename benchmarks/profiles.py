@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.case import COMMAND_LINE, NETWORKS, THREADS
+from benchmarks.peers.summary import Spread, spread
 from benchmarks.places import HIGHEST, read_record, record_of
 from fittingroom import environment, native
 from fittingroom.files import write_json
@@ -208,6 +209,13 @@ def profile_of(network: str, batch: int, kernels: str = HIGHEST) -> dict[str, An
     """The middle round of a network at a batch size, where it was measured with these kernels."""
     record = recorded(kernels) or {"profiles": []}
     return next((middle(one) for one in record["profiles"] if (one["network"], one["batch"]) == (network, batch)), None)
+
+
+def pace(network: str, batch: int, kernels: str = HIGHEST) -> Spread:
+    """Seconds of a step over the rounds, of what was measured with these kernels."""
+    record = recorded(kernels) or {"profiles": []}
+    rounds = next(one["rounds"] for one in record["profiles"] if (one["network"], one["batch"]) == (network, batch))
+    return spread([seen["seconds"] for seen in rounds])
 
 
 def milliseconds(seconds: float) -> str:

@@ -284,7 +284,23 @@ def test_a_seed_that_took_longer_than_its_minutes_does_not_count_and_is_told(tmp
     step = {"seconds": 0.06, "limit_seconds": 0.05, "parts": dict.fromkeys(profiles.COLUMNS, 0.0) | {"ours": 0.06}}
     profile = {"network": "compact", "batch": 100, "rounds": [step]}
     (tmp_path / "profiles.json").write_text(json.dumps({"profiles": [profile]}), encoding="utf-8")
-    # 540 steps of 0.05 s in an epoch, 300 s.
-    assert "they would hold 11.1. A step takes 60.00 ms, its products alone 50.00" in accurate(places.HIGHEST)[1].why
+    why = accurate(places.HIGHEST)[1].why
+    # 540 steps an epoch.
+    assert "held 7 epochs, whose steps alone take 227 s at the pace of the profile (227 to 227 in its rounds)" in why
+    assert "Of nothing but their products they would hold 11.1. A step takes 60.00 ms, its products alone 50.00" in why
     assert two.value is None
     assert ten.value is None
+
+
+def test_what_the_waiting_was_for_and_what_more_epochs_bring_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = {"seed": 0, "model": {"name": "compact"}, "train": {"batch_size": 100, "epochs": 3}, "data": {"validation": 0.1}}
+    judged = {"correct_on_validation": 920, "validation_count": 1000}
+    one = {"minutes": 2, "name": "compact", "recipe": recipe, "runs": [{"seconds": 100, "epochs": 3, "correct": 9300, "count": 10_000, **judged}]}
+    more = {"recipe": recipe | {"train": {"batch_size": 100, "epochs": 8}}, "epochs": 8, "correct_on_validation": 940, "validation_count": 1000}
+    other = more | {"recipe": recipe | {"model": {"name": "mlp"}}, "correct_on_validation": 1000}
+    record = {"recipes": [one], "where": {"2": {"training": 90.0, "start": 20.4}}, "longer": [more, other]}
+    (tmp_path / "accuracy.json").write_text(json.dumps(record), encoding="utf-8")
+    monkeypatch.setattr(places, "RECORDS", tmp_path)
+    why = accurate(places.HIGHEST)[0].why
+    assert "In a run of its own: training 90 s; start 20 s." in why
+    assert why.endswith("On validation these runs have 92.00 % in the mean; the same recipe has 94.00 % in 8 epochs, one seed.")

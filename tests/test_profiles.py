@@ -98,5 +98,9 @@ def test_a_sweeps_figures_are_of_its_rounds() -> None:
     assert (seen.minutes.low, seen.minutes.high) == (3.0, 4.8)
     assert (seen.start.low, seen.start.high) == (0.4, 0.5)
     assert seen.idle.middle == 0.1
+    assert sweep.most(record) is None
+    more = record | {"epochs": 10, "limit_images_per_second": 16_000.0, "parts": {"training": 90.0, "the rest": 10.0}}
+    assert sweep.most(more) == pytest.approx(2.0)
+    assert sweep.shares(more) == {"training": 0.9, "the rest": 0.1}
     timed = sweep.figures(record | {"starts": [0.2, 0.4, 0.3]})
     assert (timed.start.low, timed.start.middle, timed.start.high) == (0.2, 0.3, 0.4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,15 +64,17 @@ def targets(cells: list[Cell], kernels: str = HIGHEST) -> list[Target]:
         """What takes the time of a step."""
         return profiles.sentence(cell["network"], cell["batch"], kernels)
 
-    def bounded(most: float, peer: str, cell: Cell) -> str:
-        """A ratio that our products alone would have, and the profile of our step."""
-        return f"A step of nothing but its products would have {most:.2f} × over `{peer}`. {profiled(cell)}"
+    def bounded(ratio: float, peer: str, cell: Cell) -> str:
+        """The ratio that our products alone would have, where they bound it, and the profile of our step."""
+        if (over := over_products(cell)) < 1:
+            return f"The step takes {over:.2f} times what its products alone take by PyTorch: these bound it no more. {profiled(cell)}"
+        return f"A step of nothing but its products would have {ratio * over:.2f} × over `{peer}`. {profiled(cell)}"
 
     def why_fastest(cell: Cell) -> str:
-        return bounded(over_fastest(cell) * over_products(cell), fastest(cell), cell)
+        return bounded(over_fastest(cell), fastest(cell), cell)
 
     def why_loader(cell: Cell) -> str:
-        return bounded(over_loader(cell) * over_products(cell), "dataloader", cell)
+        return bounded(over_loader(cell), "dataloader", cell)
 
     blocks = [cell for cell in cells if cell["network"] == "three-block"]
     others = [cell for cell in cells if cell["network"] != "three-block"]
@@ -155,29 +157,50 @@ def accurate(kernels: str) -> list[Target]:
         if late := len(one["runs"]) - len(seen):
             why += f" {late} more took longer, up to {max(run['seconds'] for run in one['runs']):.0f} s."
         if seen:
-            why += f" {why_epochs(one, kernels)}"
+            why = " ".join([why, *why_epochs(one, kernels), *where(record, minutes), *longer(record, one)])
         rows.append(Target(what, least, aim, statistics.mean(seen) if seen else None, " %", why))
     return rows
 
 
-def why_epochs(one: dict[str, Any], kernels: str) -> str:
-    """How many epochs the minutes held, how many they would hold if nothing but products took time, and what does."""
-    name, recipe = one["name"], one["recipe"]
+def why_epochs(one: dict[str, Any], kernels: str) -> Iterator[str]:
+    """How many epochs the minutes held, how long their steps alone take, and how many there would be of nothing but products."""
+    name, batch = one["name"], one["recipe"]["train"]["batch_size"]
     held = statistics.median(run["epochs"] for run in one["runs"])
-    batch = recipe["train"]["batch_size"]
-    epoch = products_of_an_epoch(name, batch, recipe["data"]["validation"], kernels)
-    if epoch is None:
-        return f"They held {held:.0f} epochs; where the time of a step goes is not measured yet."
-    return (
-        f"The minutes held {held:.0f} epochs; were a step nothing but its products, and did nothing else take time, they would hold "
-        f"{60 * one['minutes'] / epoch:.1f}. {profiles.sentence(name, batch, kernels)}"
-    )
-
-
-def products_of_an_epoch(name: str, batch: int, validation: float, kernels: str) -> float | None:
-    """Seconds that the products alone of an epoch take with all threads, where that was measured."""
     profile = profiles.profile_of(name, batch, kernels)
-    return None if profile is None else float(IMAGES * (1 - validation) / batch * profile["limit_seconds"])
+    if profile is None:
+        yield f"The minutes held {held:.0f} epochs; where the time of a step goes is not measured yet."
+        return
+    step, limit = profiles.pace(name, batch, kernels), profile["limit_seconds"]
+    steps = IMAGES * (1 - one["recipe"]["data"]["validation"]) / batch
+    yield (
+        f"The minutes held {held:.0f} epochs, whose steps alone take {held * steps * step.middle:.0f} s at the pace of the profile "
+        f"({held * steps * step.low:.0f} to {held * steps * step.high:.0f} in its rounds)."
+    )
+    if step.middle < limit:
+        yield "A step takes less than its products alone by PyTorch."
+    else:
+        yield f"Of nothing but their products they would hold {60 * one['minutes'] / (steps * limit):.1f}."
+    yield profiles.sentence(name, batch, kernels)
+
+
+def where(record: dict[str, Any], minutes: int) -> Iterator[str]:
+    """What the waiting was for, in a run of its own."""
+    if parts := record.get("where", {}).get(str(minutes)):
+        yield f"In a run of its own: {'; '.join(f'{what} {seconds:.0f} s' for what, seconds in parts.items())}."
+
+
+def longer(record: dict[str, Any], one: dict[str, Any]) -> Iterator[str]:
+    """What more epochs bring, on validation."""
+    more = [run for run in record.get("longer", []) if but_for_epochs(run["recipe"]) == but_for_epochs(one["recipe"])]
+    if more:
+        seen = statistics.mean(run["correct_on_validation"] / run["validation_count"] for run in one["runs"])
+        told = [f"{100 * run['correct_on_validation'] / run['validation_count']:.2f} % in {run['epochs']} epochs" for run in more]
+        yield f"On validation these runs have {100 * seen:.2f} % in the mean; the same recipe has {', '.join(told)}, one seed."
+
+
+def but_for_epochs(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without its number of epochs and its seed."""
+    return {**recipe, "seed": None, "train": {**recipe["train"], "epochs": None}}
 
 
 def sweeping(kernels: str) -> Target:
