@@ -295,8 +295,9 @@ def test_a_seed_that_took_longer_than_its_minutes_does_not_count_and_is_told(tmp
 def test_what_the_waiting_was_for_and_what_more_epochs_bring_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = {"seed": 0, "model": {"name": "compact"}, "train": {"batch_size": 100, "epochs": 3}, "data": {"validation": 0.1}}
     judged = {"correct_on_validation": 920, "validation_count": 1000}
-    one = {"minutes": 2, "name": "compact", "recipe": recipe, "runs": [{"seconds": 100, "epochs": 3, "correct": 9300, "count": 10_000, **judged}]}
-    more = {"recipe": recipe | {"train": {"batch_size": 100, "epochs": 8}}, "epochs": 8, "correct_on_validation": 940, "validation_count": 1000}
+    run = {"seconds": 100, "epochs": 3, "correct": 9300, "count": 10_000, **judged}
+    one = {"minutes": 2, "name": "compact", "recipe": recipe, "runs": [run]}
+    more = {"recipe": recipe | {"train": {"batch_size": 100, "epochs": 8}}, "epochs": 8, **judged, "correct_on_validation": 940}
     other = more | {"recipe": recipe | {"model": {"name": "mlp"}}, "correct_on_validation": 1000}
     record = {"recipes": [one], "where": {"2": {"training": 90.0, "start": 20.4}}, "longer": [more, other]}
     (tmp_path / "accuracy.json").write_text(json.dumps(record), encoding="utf-8")

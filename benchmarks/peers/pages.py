@@ -202,8 +202,8 @@ def alone(record: Record) -> str:
     shares = [1 / (spread(seen["images_per_second"]).middle * spread(seen["latency_seconds"]).middle) for seen in ours]
     low, high = f"{100 * min(shares):.0f}", f"{100 * max(shares):.0f}"
     return (
-        f"One of many images takes us {low if low == high else f'{low} to {high}'} % of the time of one alone: what is left is "
-        "Python and PyTorch going from layer to layer, which ONNX Runtime does in one call of its own."
+        f"One of many images takes us {low if low == high else f'{low} to {high}'} % of the time of one alone: the rest comes "
+        "with each call, however many images it has. ONNX Runtime goes through all layers in one call of its own."
     )
 
 
