@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor
 
 import torch
@@ -27,6 +28,8 @@ WARM_UP_STEPS = 5
 PLANNED = 0.95
 WRITING_SECONDS = 2.0
 MOST_EPOCHS = 100_000  # of a recipe
+# Others are taken to keep the cores busy from this load on, a core; one thread is taken where an epoch then takes no more than this share.
+BUSY, WORTH_IT = 0.5, 0.8
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,12 @@ class Pace:
     Attributes:
         training: seconds of an epoch's training.
         validation: seconds of measuring on the validation images, which comes after each epoch and once at the end.
+        threads: with which this was measured, and the training should go on; None for the usual number.
     """
 
     training: float
     validation: float
+    threads: int | None = None
 
     @property
     def epoch(self) -> float:
@@ -58,11 +63,35 @@ class Pace:
 def pace(recipe: Recipe, setting: Setting) -> Pace:
     """Train ``recipe`` for a few seconds, on a network that is thrown away, and see how long an epoch takes.
 
+    Threads wait for each other at every step; where other programs keep the cores busy, one alone can be several times as fast. So there,
+    unless a number was asked for, one thread is tried too.
+
     Raises:
         UsageError: a classical model.
     """
-    machine = Machine.choose(recipe, setting)
     prepared = prepare(recipe, setting)
+    machine = Machine.choose(recipe, setting)
+    usual = torch.get_num_threads()
+    found = _measured(recipe, prepared, machine)
+    if setting.threads is not None or machine.device.type != "cpu" or usual == 1 or not _busy():
+        return replace(found, threads=setting.threads)
+    try:
+        torch.set_num_threads(1)
+        alone = replace(_measured(recipe, prepared, machine), threads=1)
+    finally:
+        torch.set_num_threads(usual)
+    if alone.epoch > WORTH_IT * found.epoch:
+        return found
+    setting.notify(f"other programs keep the cores busy, and one thread is faster than {usual}: it is taken (otherwise: --threads {usual})")
+    return alone
+
+
+def _busy() -> bool:
+    """Whether others have used more than half of the cores in the last minute."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > BUSY * (os.cpu_count() or 1)
+
+
+def _measured(recipe: Recipe, prepared: Prepared, machine: Machine) -> Pace:
     model = new_model(recipe, prepared.data.input_shape, len(prepared.data.classes), machine.device)
     if not isinstance(model, nn.Module):
         raise UsageError(f"{recipe.model.name} is fitted in one go and has no epochs, so there is nothing to plan")

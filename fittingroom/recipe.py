@@ -457,9 +457,7 @@ def _one_line(error: ValidationError, where: str, changes: Mapping[str, Any]) ->
     key = ".".join(path)
     origin = "command line" if any(key == name or key.startswith(f"{name}.") or name.startswith(f"{key}.") for name in changes) else where
     if first["type"] == "extra_forbidden":
-        known = _known_keys(path[:-1])
-        hint = nearest(path[-1], known) or "; known: " + ", ".join(sorted(known))
-        return f"{origin}: unknown key '{key}'{hint}"
+        return f"{origin}: unknown key '{key}'{_hint(path)}"
     if first["type"] == "missing":
         return f"{origin}: '{key}' is missing"
     message = first["msg"].removeprefix("Value error, ")
@@ -481,6 +479,17 @@ def _same(first: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def _is_union_branch(part: str) -> bool:
     return "[" in part or part in {"float", "int", "str", "tuple", "constrained-float"}
+
+
+def _hint(path: list[str]) -> str:
+    """What an unknown key may have been meant to be: one that is like it, or one of the same name in a table."""
+    *tables, name = path
+    known = _known_keys(tables)
+    elsewhere = [f"{table}.{name}" for table in known if name in _known_keys([table])] if not tables else []
+    if elsewhere:
+        return f" — did you mean '{elsewhere[0]}'?"
+    inside = "".join(f"{table}." for table in tables)
+    return nearest(name, known).replace("mean '", f"mean '{inside}") or "; known: " + ", ".join(sorted(known))
 
 
 def _known_keys(path: list[str]) -> list[str]:

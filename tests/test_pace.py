@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from fittingroom import pace
 from fittingroom.errors import UsageError
@@ -44,6 +46,24 @@ def test_the_pace_is_that_of_training(made_set: Path) -> None:
     assert found.epoch == found.training + found.validation
 
 
+@pytest.mark.parametrize(
+    ("busy", "alone", "asked", "threads"), [(True, 0.5, None, 1), (True, 0.9, None, None), (False, 0.5, None, None), (True, 0.5, 2, 2)]
+)
+def test_where_others_keep_the_cores_busy_one_thread_is_tried(
+    made_set: Path, monkeypatch: pytest.MonkeyPatch, busy: bool, alone: float, asked: int | None, threads: int | None
+) -> None:
+    used = [2]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: used[-1])
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    monkeypatch.setattr(os, "getloadavg", lambda: (9.0 if busy else 0.1, 0.0, 0.0))
+    monkeypatch.setattr(pace, "_measured", lambda recipe, prepared, machine: pace.Pace(alone if used[-1] == 1 else 1.0, 0.0))
+    told: list[str] = []
+    found = pace.pace(recipe_of(made_set), Setting(threads=asked, download=False, notify=told.append))
+    assert (found.threads, used[-1]) == (threads, 2)
+    assert found.training == (alone if threads == 1 else 1.0)
+    assert [("one thread is faster than 2" in line) for line in told] == ([True] if threads == 1 else [])
+
+
 @pytest.mark.parametrize("found", [pace.Pace(0.0175, 0.0012), pace.Pace(0.8, 0.2), pace.Pace(32.0, 1.5), pace.Pace(700.0, 0.0)])
 def test_more_time_holds_more_epochs(found: pace.Pace) -> None:
     held = [found.epochs(seconds) for seconds in range(0, 100_000, 100)]
@@ -77,8 +97,8 @@ def test_a_classical_model_has_no_epochs(made_set: Path) -> None:
 @pytest.mark.parametrize(
     ("beside", "words"),
     [
-        (("--minutes", "0"), "--minutes must be above 0, not 0"),
-        (("--minutes", "nan"), "--minutes must be above 0, not nan"),
+        (("--minutes", "0"), "--minutes must be a number above 0, not 0"),
+        (("--minutes", "nan"), "--minutes must be a number above 0, not nan"),
         (("--minutes", "1", "--epochs", "3"), "--minutes finds the number of epochs"),
         (("--minutes", "1", "--set", "train.epochs=3"), "--minutes finds the number of epochs"),
         (("--minutes", "1", "--show"), "leave out one of them"),

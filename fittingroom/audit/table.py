@@ -181,7 +181,8 @@ def parse_figure(text: str, line: int = 0) -> Figure:
     digits = len(decimals) + (2 if percent else 0)
     value = Decimal((whole or "0") + "." + (decimals or "0")).scaleb(-2 if percent else 0)
     if value > 1:
-        raise UsageError(f"{_at(line)}{_short(text)} is not between 0 and 1; percentages need their sign: {_short(text)}%")
+        remedy = "" if percent else f"; percentages need their sign: {_short(text)}%"
+        raise UsageError(f"{_at(line)}{_short(text)} is not between {'0% and 100%' if percent else '0 and 1'}{remedy}")
     return Figure(text.strip(), value, digits, line)
 
 

@@ -164,8 +164,8 @@ class Watch:
 
 
 @contextmanager
-def watched(recipe: Recipe, quiet: bool = False) -> Iterator[Watch]:
-    """Watch a training run; an interrupted one says how to go on."""
+def watched(recipe: Recipe, quiet: bool = False, then: str = "") -> Iterator[Watch]:
+    """Watch a training run; an interrupted one says how to go on, and ``then`` with what, where `RUN` stands for its folder."""
     begun: list[Path] = []
     try:
         with _epoch_progress(recipe, quiet) as watch:
@@ -173,6 +173,8 @@ def watched(recipe: Recipe, quiet: bool = False) -> Iterator[Watch]:
     except KeyboardInterrupt:
         for path in begun:
             note(f"stopped; go on with: fittingroom train --resume {path}")
+            if then:
+                note(then.replace("RUN", str(path)))
         raise
 
 

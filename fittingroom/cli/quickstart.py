@@ -46,7 +46,11 @@ def quickstart(
         at_hand = time.perf_counter()
         note("seeing how fast this machine is …")
         found = pace.pace(loaded.recipe, setting)
-        loaded = _shortened(loaded, found.epochs(SECONDS - loading - (time.perf_counter() - at_hand)))
+        setting = replace(setting, threads=found.threads)
+        left = SECONDS - loading - (time.perf_counter() - at_hand)
+        if found.epochs(left) < 1:
+            note(f"one epoch takes about {found.epoch:.0f} s here, so this takes longer than two minutes")
+        loaded = _shortened(loaded, found.epochs(left))
     except DataMissing as error:
         note(f"{error}")
         note("NOTE: Fashion-MNIST cannot be had here, so this trains on scikit-learn's 8×8 digits instead.")
@@ -54,7 +58,7 @@ def quickstart(
         loaded = recipe.load("compact", [f"seed={seed}", "data.name=digits", "data.validation=0.2"])
     told = f"{loaded.recipe.model.name} on {loaded.recipe.data.name}, {plural(loaded.recipe.train.epochs, 'epoch')}"
     note(f"training {told}; Ctrl-C stops, and --resume goes on")
-    with watched(loaded.recipe) as watch:
+    with watched(loaded.recipe, then="then: fittingroom evaluate RUN --test; fittingroom report RUN") as watch:
         watching = replace(setting, progress=watch.progress, epoch_done=watch.epoch_done, begun=watch.begun)
         run = experiment.train(loaded, runs_dir=runs_dir, setting=watching)
     result = experiment.evaluate(run, test=True, reason="quickstart, once at its end", setting=setting)

@@ -100,7 +100,7 @@ def train(
 
     setting = experiment.Setting(data_dir=data_dir, device=device, threads=threads, notify=notices())
     if loaded is not None and minutes is not None:
-        loaded = _fitted_in(loaded, minutes, began, setting)
+        loaded, setting = _fitted_in(loaded, minutes, began, setting)
 
     if loaded is not None:
         recipe, carry_out = loaded.recipe, partial(experiment.train, loaded, run_dir, runs_dir)
@@ -135,7 +135,7 @@ def _load(what: str, overrides: list[str]) -> Loaded:
 
 def _check_minutes(minutes: float, overrides: list[str], show: bool, workers: int) -> None:
     if not 0 < minutes < math.inf:
-        raise UsageError(f"--minutes must be above 0, not {minutes:g}")
+        raise UsageError(f"--minutes must be a number above 0, not {minutes:g}")
     if any(override.split("=")[0].strip() in ("train", "train.epochs") for override in overrides):
         raise UsageError("--minutes finds the number of epochs, so none can be given beside it")
     if show:
@@ -144,8 +144,8 @@ def _check_minutes(minutes: float, overrides: list[str], show: bool, workers: in
         raise UsageError("--minutes measures how fast one process trains; leave it out with --workers, and give --epochs")
 
 
-def _fitted_in(loaded: Loaded, minutes: float, began: float, setting: Setting) -> Loaded:
-    """The recipe with as many epochs as the minutes hold: what is trained, and written down, is a recipe like any other."""
+def _fitted_in(loaded: Loaded, minutes: float, began: float, setting: Setting) -> tuple[Loaded, Setting]:
+    """The recipe with as many epochs as the minutes hold, and with how many threads: what is trained is a recipe like any other."""
     from fittingroom import pace
     from fittingroom.report.text import plural
 
@@ -159,7 +159,9 @@ def _fitted_in(loaded: Loaded, minutes: float, began: float, setting: Setting) -
         takes = f"an epoch of {loaded.recipe.model.name} takes about {found.epoch:.3g} s here"
         raise UsageError(f"{takes}: give --minutes {least:g}, or fewer images by data.limit")
     note(f"{minutes:g} minutes hold {plural(epochs, 'epoch')} of about {found.epoch:.3g} s here: train.epochs = {epochs}")
-    return replace(loaded, recipe=loaded.recipe.updated({"train.epochs": epochs}), origins={**loaded.origins, "train.epochs": "--minutes"})
+    origins = {**loaded.origins, "train.epochs": "--minutes"}
+    fitted = replace(loaded, recipe=loaded.recipe.updated({"train.epochs": epochs}), origins=origins)
+    return fitted, replace(setting, threads=found.threads)
 
 
 def _team(recipe: Recipe, workers: int, address: str | None, threads: int | None, device: str) -> AbstractContextManager[Team | None]:

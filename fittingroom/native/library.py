@@ -54,6 +54,8 @@ def load(environment: Mapping[str, str], cache: Path | None = None, installed: P
     wish = environment.get("FITTINGROOM_NATIVE", "")
     if wish == "0":
         return Library(None, "none: switched off by FITTINGROOM_NATIVE=0")
+    if wish and wish not in LEVELS:
+        return Library(None, f"none: FITTINGROOM_NATIVE is '{wish}'; it can be 0, {', '.join(LEVELS)}")
     if os.name == "nt":
         return Library(None, "none: not built for Windows")
     try:
@@ -61,7 +63,7 @@ def load(environment: Mapping[str, str], cache: Path | None = None, installed: P
     except Unavailable as reason:
         return Library(None, f"none: {reason}")
     library = Library(opened, "")
-    library.use(wish if wish in LEVELS else LEVELS[-1])
+    library.use(wish or LEVELS[-1])
     return library
 
 

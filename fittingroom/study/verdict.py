@@ -622,8 +622,13 @@ def _stated(claim: Shape, records: _Records) -> _Found:
     stated = f"{claim.relation} {' and '.join(map(write, limits))}".replace("less", "less than").replace("greater", "greater than")
     evidence: dict[str, Any] = {"relation": claim.relation, "claimed": list(claim.claimed)}
     if metric in NEVER and (never := sum(bool(result.history) for result in results) - len(told)):
-        verdict = "undecided" if told else "not supported"
-        sentence = f"In {never} of {len(results)} runs it never happens{'' if told else ', so that it cannot be ' + stated}."
+        lasted = min(len(result.history) for result in results if result.history)
+        if short := not told and lasted < limits[-1]:  # a reduced study: what is dated later cannot have been seen
+            why = f", but they train only {lasted} epoch{'s'[: lasted != 1]}, too few to tell"
+        else:
+            why = "" if told else f", so that it cannot be {stated}"
+        verdict = "undecided" if told or short else "not supported"
+        sentence = f"In {never} of {len(results)} runs it never happens{why}."
         return _Found(verdict, f"never in {never} of {len(results)}", sentence, {**evidence, "never": never})
     values = [value for _, value in told]
     mean, typical = float(np.mean(values)), records.typical(metric, claim.of)

@@ -43,7 +43,8 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError):
-        raise UsageError(f"device '{name}' is not available here; use auto, cpu or cuda") from None
+        others = [other for other in ("auto", "cpu", "cuda") if other != name]
+        raise UsageError(f"device '{name}' is not available here; use {' or '.join(others)}") from None
     return device
 
 

@@ -598,9 +598,16 @@ def test_times_of_different_machines_are_told(tmp_path: Path) -> None:
 
 def test_what_never_happens_has_no_epoch(tmp_path: Path) -> None:
     written = claim("shape", of={"run": "plain"}, metric="epochs_to_95", relation="between", claimed=[3, 4])
-    falling = verdict_of(tmp_path, written, lambda s: runs_of(s, "plain", [0.9] * 3, curve=[0.9, 0.8, 0.7]))
+    falling = verdict_of(tmp_path, written, lambda s: runs_of(s, "plain", [0.9] * 3, curve=[0.9, 0.8, 0.7, 0.6]))
     assert falling.verdict == "not supported"
-    assert "never happens" in falling.sentence
+    assert "never happens, so that it cannot be between 3 and 4" in falling.sentence
+
+
+def test_what_is_dated_later_than_runs_train_is_not_refuted_by_them(tmp_path: Path) -> None:
+    written = claim("shape", of={"run": "plain"}, metric="epochs_to_95", relation="between", claimed=[3, 4])
+    short = verdict_of(tmp_path, written, lambda s: runs_of(s, "plain", [0.9] * 3, curve=[0.9, 0.8, 0.7]))
+    assert short.verdict == "undecided"
+    assert "but they train only 3 epochs, too few to tell" in short.sentence
 
 
 # Counts and consistency.

@@ -180,7 +180,7 @@ MISTAKES = [
     ({"budget": {"trials": 0}}, ["budget: trials"]),
     ({"set": {"data.validation": "test"}}, ["test images stay sealed"]),
     ({"set": {"data.validation": 0}}, ["validation"]),
-    ({"set": {"optim.lrr": 1}}, ["set: unknown key 'optim.lrr'", "did you mean 'lr'"]),
+    ({"set": {"optim.lrr": 1}}, ["set: unknown key 'optim.lrr'", "did you mean 'optim.lr'"]),
     ({"base": "nothing.toml"}, ["nothing.toml", "no such recipe file"]),
     ({"objective": "test.accuracy"}, ["objective: metric"]),
     ({"seed": -1}, ["seed"]),
