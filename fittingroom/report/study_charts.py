@@ -6,9 +6,10 @@ As in `charts`, colours come from classes of the style sheet, and what a colour 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Literal, TypeGuard
 
 from markupsafe import Markup
@@ -42,6 +43,8 @@ _Scale = Callable[[float], float]
 
 MOST_POINTS = 60
 """Curves of a small multiple are drawn from at most this many of their points: it is 250 pixels wide."""
+ROW_LETTERS, ROW_LINE = 50, 16
+"""Of the name of a row of `dot_intervals`: letters in a line, 376 pixels wide, and its height."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,9 @@ def dot_intervals(
     known += [value for value, _ in references]
     ticks = nice_ticks(min(known), max(known), 4)
     low, high = ticks[0], ticks[-1]
-    bottom = top + row_height * len(rows)
+    labels = [_row_label(row, unit) for row in rows]
+    heights = [row_height + ROW_LINE * (len(lines) - 1) for lines, _ in labels]
+    *tops, bottom = accumulate(heights, initial=top)
 
     def x(value: float) -> float:
         return left + (width - left - right) * (value - low) / (high - low)
@@ -208,14 +213,23 @@ def dot_intervals(
         anchor = "start" if at < width * 0.3 else "end" if at > width * 0.7 else "middle"
         parts.append(element("line", class_="reference", x1=at, x2=at, y1=place + 4, y2=bottom))
         parts.append(element("text", label, class_="reference-name", x=at, y=place, text_anchor=anchor))
-    for index, row in enumerate(rows):
-        parts += _estimate(row, top + row_height * index, x)
-        if row.mean is not None:
-            figure = element("tspan", f"  {write(row.mean, unit)}", class_="figure-text")
-            parts.append(element("text", row.label, figure, class_="row-name", x=left, y=top + row_height * index + 14))
-        else:
-            parts.append(element("text", row.label, class_="row-name", x=left, y=top + row_height * index + 14))
+    for row, (lines, figure), above in zip(rows, labels, tops, strict=True):
+        parts += _estimate(row, above + ROW_LINE * (len(lines) - 1), x)
+        *others, last = lines
+        for number, line in enumerate(others):
+            parts.append(element("text", line, class_="row-name", x=left, y=above + 14 + ROW_LINE * number))
+        written = element("tspan", f"  {figure}" if last else figure, class_="figure-text") if figure else ""
+        parts.append(element("text", last, written, class_="row-name", x=left, y=above + 14 + ROW_LINE * len(others)))
     return _svg(name, parts, "dots", width, bottom + 22)
+
+
+def _row_label(row: Estimate, unit: Unit) -> tuple[list[str], str]:
+    """The lines of a row's name, and the figure that stands behind the last of them, which is empty where there is no room left."""
+    figure = "" if row.mean is None else write(row.mean, unit)
+    lines = textwrap.wrap(row.label, ROW_LETTERS, break_on_hyphens=False) or [""]
+    if figure and len(lines[-1]) + 2 + len(figure) > ROW_LETTERS:
+        lines.append("")
+    return lines, figure
 
 
 def _estimate(row: Estimate, top: float, x: _Scale) -> list[Markup]:
