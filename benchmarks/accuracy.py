@@ -26,6 +26,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import count
 from benchmarks.peers.pages import table as markdown
 from benchmarks.places import read_record, record_of
 from fittingroom import environment, native
@@ -178,7 +179,7 @@ TABLES = {"accuracy": table}
 def main() -> None:
     """Carry out the command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=count, default=5)
     parser.add_argument("--minutes", default=",".join(map(str, RECIPES)))
     parser.add_argument("--where", help="train once for each of these minutes, and tell what the waiting was for")
     parser.add_argument("--longer", nargs="+", type=Path, help="folders of runs of more epochs")

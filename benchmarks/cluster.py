@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import count
 from fittingroom import environment
 from fittingroom.files import write_json
 
@@ -164,7 +165,7 @@ TABLES = {"together": together, "cost": cost}
 def main() -> None:
     """Carry out the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=count, default=3)
     run(parser.parse_args().rounds)
 
 

@@ -29,6 +29,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.arguments import count
+from benchmarks.arguments import seconds as seconds_above_0
 from benchmarks.peers.case import AUGMENTED, CLASSES, EPSILON, NETWORKS, RATE, Split
 from benchmarks.peers.dataloader import Shuffled, loader
 from benchmarks.peers.pages import table as markdown
@@ -264,13 +266,13 @@ def main() -> None:
     """Carry out the command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("command", choices=["speed", "accuracy", "show"])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--rounds", type=count, default=5)
+    parser.add_argument("--seconds", type=seconds_above_0, default=3.0)
+    parser.add_argument("--seeds", type=count, default=5)
     parser.add_argument("--epochs", default="8,16,32")
     parser.add_argument("--recipe", default="compact")
     parser.add_argument("--networks", default=",".join(NETWORKS))
-    parser.add_argument("--limit", type=int, help="training images, for trying out")
+    parser.add_argument("--limit", type=count, help="training images, for trying out")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     given = parser.parse_args()
     if given.command == "show":

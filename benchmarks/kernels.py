@@ -16,6 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from benchmarks.arguments import count
 from fittingroom import native
 from fittingroom.models.layers import Conv2d, Linear, Tail, seed_dropout
 
@@ -132,8 +133,8 @@ def compare(name: str, step: Callable[[], None], rounds: int, repeats: int) -> N
 def main() -> None:
     """Run all comparisons."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=count, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=count, default=7)
     parser.add_argument("--only", default="", help="run the lines whose name contains this")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -21,6 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import count
+from benchmarks.arguments import seconds as seconds_above_0
 from benchmarks.peers.case import COMMAND_LINE, NETWORKS, THREADS
 from benchmarks.peers.summary import Spread, spread
 from benchmarks.places import HIGHEST, read_record, record_of
@@ -31,6 +33,8 @@ __all__ = ["TABLES", "profile_of", "sentence"]
 
 ROOT = Path(__file__).parent.parent
 NOT_YET = "*Not measured yet: `python -m benchmarks.profiles run` fills this in.*\n"
+FEWEST = 5
+"""Rounds of a profile that is recorded."""
 CASES = [(network, batch) for network in NETWORKS for batch in (32, 128)] + [("compact", 128), ("compact-wide", 128)]
 """Networks, or recipes of our own, and batch sizes."""
 MOST = 48_000
@@ -200,8 +204,8 @@ def sentence(network: str, batch: int, kernels: str = HIGHEST) -> str:
     rest = step - limit - sum(told.values())
     parts = [f"{what} {milliseconds(value)}" for what, value in told.items()]
     return (
-        f"A step takes {milliseconds(step)} ms, its products alone {milliseconds(limit)}; the difference, "
-        f"{milliseconds(step - limit)}, is: {'; '.join(parts)}; all else {milliseconds(rest)}."
+        f"In the profile, a run of its own, a step takes {milliseconds(step)} ms, its products alone {milliseconds(limit)}; "
+        f"the difference, {milliseconds(step - limit)}, is: {'; '.join(parts)}; all else {milliseconds(rest)}."
     )
 
 
@@ -220,7 +224,7 @@ def pace(network: str, batch: int, kernels: str = HIGHEST) -> Spread:
 
 def milliseconds(seconds: float) -> str:
     """In milliseconds, without the unit."""
-    return f"{1e3 * seconds:.2f}".replace("-", "−")
+    return f"{1e3 * seconds:.2f}".replace("-0.00", "0.00").replace("-", "−")
 
 
 def brief(profile: dict[str, Any]) -> str:
@@ -270,11 +274,13 @@ def main() -> None:
     """Carry out the command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("command", choices=["run", "one"])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.8, help="that each of the four takes in a round, about")
+    parser.add_argument("--rounds", type=count, default=FEWEST)
+    parser.add_argument("--seconds", type=seconds_above_0, default=0.8, help="that each of the four takes in a round, about")
     parser.add_argument("--network", choices=sorted({network for network, _ in CASES}))
-    parser.add_argument("--batch", type=int)
+    parser.add_argument("--batch", type=count)
     options = parser.parse_args()
+    if options.command == "run" and options.rounds < FEWEST:
+        parser.error(f"{FEWEST} rounds or more are recorded; `one` looks at one network")
     if options.command == "run":
         run(options.rounds, options.seconds)
     else:

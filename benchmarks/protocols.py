@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import count
 from fittingroom import experiment, models, recipe, runs
 from fittingroom.files import write_text
 
@@ -93,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=["list", "run"])
     parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("--threads", type=count)
     options = parser.parse_args()
     if unknown := set(options.names) - set(ALL):
         sys.exit(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(ALL)}")

@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import count
 from fittingroom import environment
 from fittingroom.files import write_json
 from fittingroom.runs import Run
@@ -64,7 +65,7 @@ def main() -> None:
     """Carry out the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=count, default=2)
     options = parser.parse_args()
     record(options.folder, options.workers)
 

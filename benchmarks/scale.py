@@ -22,6 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import count
 from fittingroom import environment
 from fittingroom.environment import cores
 from fittingroom.files import write_json
@@ -189,7 +190,7 @@ def main() -> None:
     """Carry out the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=["run", "show"])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=count, default=3)
     options = parser.parse_args()
     if options.command == "run":
         run(options.rounds)

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import count
 from fittingroom import api, environment, recipe
 from fittingroom.files import write_json
 from fittingroom.runs import Run
@@ -165,7 +166,7 @@ def main() -> None:
     """Carry out the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="[compare] NAME", help=", ".join(SEARCHES))
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=count, default=2)
     options = parser.parse_args()
     alone = options.names[:1] == ["compare"]
     names = options.names[1 if alone else 0 :] or list(SEARCHES)

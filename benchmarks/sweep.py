@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import count
 from benchmarks.peers.case import COMMAND_LINE, DATA, THREADS
 from benchmarks.peers.protocol import Remote
 from benchmarks.peers.summary import Spread, spread
@@ -275,8 +276,8 @@ def main() -> None:
     """Carry out the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=["run", "show", "carry-out"])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--rounds", type=count, default=5)
+    parser.add_argument("--epochs", type=count, default=10)
     parser.add_argument("--way", choices=WAYS)
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()

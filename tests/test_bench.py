@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import itertools
 import json
 import math
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -287,7 +289,7 @@ def test_a_seed_that_took_longer_than_its_minutes_does_not_count_and_is_told(tmp
     why = accurate(places.HIGHEST)[1].why
     # 540 steps an epoch.
     assert "held 7 epochs, whose steps alone take 227 s at the pace of the profile (227 to 227 in its rounds)" in why
-    assert "Of nothing but their products they would hold 11.1. A step takes 60.00 ms, its products alone 50.00" in why
+    assert "Of nothing but their products they would hold 11.1. In the profile, a run of its own, a step takes 60.00 ms" in why
     assert two.value is None
     assert ten.value is None
 
@@ -305,3 +307,23 @@ def test_what_the_waiting_was_for_and_what_more_epochs_bring_are_told(tmp_path: 
     why = accurate(places.HIGHEST)[0].why
     assert "In a run of its own: training 90 s; start 20 s." in why
     assert why.endswith("On validation these runs have 92.00 % in the mean; the same recipe has 94.00 % in 8 epochs, one seed.")
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "words"),
+    [
+        ("profiles", ["run", "--rounds", "2"], "5 rounds or more are recorded"),
+        ("profiles", ["run", "--seconds", "nan"], "argument --seconds: 'nan' is no number above 0"),
+        ("sweep", ["run", "--rounds", "0"], "argument --rounds: '0' is no whole number from 1"),
+        ("sweep", ["run", "--epochs", "-1"], "argument --epochs: '-1' is no whole number from 1"),
+        ("accuracy", ["--seeds", "1"], "a spread needs two seeds or more"),
+    ],
+)
+def test_a_benchmark_refuses_what_it_cannot_measure(
+    module: str, line: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [module, *line])
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module(f"benchmarks.{module}").main()
+    assert end.value.code == 2
+    assert words in capsys.readouterr().err

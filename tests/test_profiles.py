@@ -62,7 +62,8 @@ def test_a_step_is_told_by_its_middle_round(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(places, "RECORDS", tmp_path)
     write((tmp_path / "profiles.json"), [made_round(seconds) for seconds in (0.030, 0.010, 0.008)])
     assert profiles.sentence("three-block", 32) == (
-        "A step takes 10.00 ms, its products alone 4.00; the difference, 6.00, is: convolutions and dense layers, beyond their products "
+        "In the profile, a run of its own, a step takes 10.00 ms, "
+        "its products alone 4.00; the difference, 6.00, is: convolutions and dense layers, beyond their products "
         "alone 2.00; optimiser 2.00; loop, autograd, Python 2.00; all else 0.00."
     )
     row = next(line for line in profiles.table().splitlines() if line.startswith("| `three-block`, 32 |"))

@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import count
+from benchmarks.arguments import seconds as seconds_above_0
 from benchmarks.peers import pages, summary
 from benchmarks.peers.case import COMMAND_LINE, DATA, NETWORKS, RATE_VARIABLE, THREADS, USUAL_RATE
 from benchmarks.peers.inference import IMAGES as PREDICTED
@@ -433,19 +435,23 @@ def found(entries: list[dict[str, Any]], **wanted: Any) -> dict[str, Any] | None
 def arguments() -> Settings:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=FEWEST)
-    parser.add_argument("--seconds", type=float, default=2.2, help="that each peer trains in a round, about")
+    parser.add_argument("--rounds", type=count, default=FEWEST)
+    parser.add_argument("--seconds", type=seconds_above_0, default=2.2, help="that each peer trains in a round, about")
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--batches", default=",".join(map(str, BATCHES)))
     parser.add_argument("--stages", default=",".join(STAGES))
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=count, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "bench")
-    parser.add_argument("--share", type=float, default=1.0, help="of the images of the check that all learn equally well; for trying out")
+    of_images = "of the images of the check that all learn equally well; for trying out"
+    parser.add_argument("--share", type=seconds_above_0, default=1.0, help=of_images)
     given = parser.parse_args()
     networks = tuple(given.networks.replace(",", " ").split())
     if unknown := set(networks) - set(NETWORKS):
         parser.error(f"unknown network {', '.join(sorted(unknown))}; known: {', '.join(NETWORKS)}")
-    batches = tuple(map(int, given.batches.replace(",", " ").split()))
+    try:
+        batches = tuple(map(count, given.batches.replace(",", " ").split()))
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"batch sizes: {error}")
     stages = tuple(given.stages.replace(",", " ").split())
     if unknown := set(stages) - set(STAGES):
         parser.error(f"unknown stage {', '.join(sorted(unknown))}; known: {', '.join(STAGES)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ __all__ = [
     "download_progress",
     "duration",
     "note",
+    "note_missing_kernels",
     "notices",
     "print_json",
     "print_line",
@@ -44,6 +46,15 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 def note(line: str) -> None:
     """Write one notice, one line, to stderr."""
     print(visible(line), file=sys.stderr)
+
+
+def note_missing_kernels() -> None:
+    """Say why our own kernels cannot be used, unless that was asked for: training takes longer, and nobody would know."""
+    from fittingroom import native
+
+    description = native.description()
+    if description.startswith("none: ") and os.environ.get("FITTINGROOM_NATIVE") != "0":
+        note(f"without our own kernels, so slower: {description.removeprefix('none: ')}")
 
 
 def notices() -> Callable[[str], None]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fittingroom.cli.options import DataDir, Json, RunsDir, Threads
-from fittingroom.cli.output import accuracy_line, download_progress, note, notices, print_json, print_line, watched
+from fittingroom.cli.output import accuracy_line, download_progress, note, note_missing_kernels, notices, print_json, print_line, watched
 from fittingroom.errors import DataMissing
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def quickstart(
 
     loaded = recipe.load("compact", [f"seed={seed}"])
     notify = notices()
+    note_missing_kernels()
     setting = experiment.Setting(data_dir=data_dir, threads=threads, notify=notify)
     try:
         loading = time.perf_counter() - began

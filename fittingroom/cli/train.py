@@ -18,6 +18,7 @@ from fittingroom.cli.output import (
     accuracy_line,
     download_progress,
     note,
+    note_missing_kernels,
     notices,
     print_json,
     print_line,
@@ -98,6 +99,7 @@ def train(
         return
     from fittingroom import experiment, runs
 
+    note_missing_kernels()
     setting = experiment.Setting(data_dir=data_dir, device=device, threads=threads, notify=notices())
     if loaded is not None and minutes is not None:
         loaded, setting = _fitted_in(loaded, minutes, began, setting)
