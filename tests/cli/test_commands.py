@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from fittingroom import recipe
 from fittingroom.cli import quickstart
 from fittingroom.evaluate import Evaluation
-from tests.cli.running import every_command, fittingroom, snapshot
+from tests.cli.running import every_command, fittingroom, process, snapshot
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -308,6 +308,16 @@ def test_train_shows_where_each_value_comes_from() -> None:
     assert len(table) == 1 + len(values)
     assert max(map(len, table)) <= 80
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(("chosen", "said"), [("avx1024", True), ("0", False)])
+def test_a_training_without_kernels_says_why_unless_that_was_asked_for(made_set: Path, own_home: Path, chosen: str, said: bool) -> None:
+    line = ("train", "mlp", "--data", made_set, "--epochs", 1, "--threads", 1, "--run-dir", own_home / "run")
+    done = process(*line, environ={"FITTINGROOM_NATIVE": chosen}, cwd=own_home)
+    assert done.code == 0, done.err
+    words = "without our own kernels, so slower: FITTINGROOM_NATIVE is 'avx1024'; it can be 0, portable, avx2, avx512-bf16"
+    assert (words in done.err) is said
+    assert said or "slower" not in done.err
 
 
 def test_train_and_what_follows(made_set: Path, picture: Path, own_home: Path) -> None:
