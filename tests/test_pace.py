@@ -7,15 +7,18 @@ import re
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from fittingroom import pace
+from fittingroom.data.arrays import Images
 from fittingroom.errors import UsageError
 from fittingroom.experiment import Setting
 from fittingroom.recipe import Recipe, load
 from fittingroom.runs import Run
 from tests.cli.running import fittingroom, process
+from tests.data.made import write_idx
 
 SETTING = Setting(threads=1, download=False)
 
@@ -109,3 +112,14 @@ def test_what_minutes_do_not_go_with(beside: tuple[str, ...], words: str, tmp_pa
     folder = tmp_path / "run"
     fittingroom("train", "mlp", "--data", "digits", "--run-dir", folder, *beside).refused(2, words)
     assert not folder.exists()
+
+
+def test_a_quickstart_that_takes_longer_than_two_minutes_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = Images(np.random.default_rng(0).integers(0, 256, (200, 28, 28, 1), dtype=np.uint8), np.arange(200, dtype=np.int64) % 10)
+    write_idx(tmp_path / "data" / "fashion-mnist", images, images)
+    monkeypatch.setattr(pace, "pace", lambda recipe, setting: pace.Pace(150.0, 5.0, threads=1))
+    done = fittingroom("quickstart", "--data-dir", tmp_path / "data", "--runs-dir", tmp_path / "runs")
+    assert done.code == 0, done.err
+    assert "one epoch takes about 155 s here, so this takes longer than two minutes" in done.err
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert (Run(folder).recipe.train.epochs, Run(folder).environment["threads"]) == (1, 1)
