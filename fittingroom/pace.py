@@ -6,6 +6,7 @@ import os
 import time
 from dataclasses import dataclass, replace
 from math import floor
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -28,8 +29,8 @@ WARM_UP_STEPS = 5
 PLANNED = 0.95
 WRITING_SECONDS = 2.0
 MOST_EPOCHS = 100_000  # of a recipe
-# Others are taken to keep the cores busy from this load on, a core; one thread is taken where an epoch then takes no more than this share.
-BUSY, WORTH_IT = 0.5, 0.8
+# Others keep the cores busy from this share on; one thread is taken where an epoch then takes no more than that share of its time.
+BUSY, WORTH_IT = 0.25, 0.8
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,10 @@ def pace(recipe: Recipe, setting: Setting) -> Pace:
     prepared = prepare(recipe, setting)
     machine = Machine.choose(recipe, setting)
     usual = torch.get_num_threads()
+    began, worked, own = time.perf_counter(), _worked(), time.process_time()
     found = _measured(recipe, prepared, machine)
-    if setting.threads is not None or machine.device.type != "cpu" or usual == 1 or not _busy():
+    others = (_worked() - worked - (time.process_time() - own)) / (time.perf_counter() - began)
+    if setting.threads is not None or machine.device.type != "cpu" or usual == 1 or others < BUSY * usual:
         return replace(found, threads=setting.threads)
     try:
         torch.set_num_threads(1)
@@ -86,9 +89,16 @@ def pace(recipe: Recipe, setting: Setting) -> Pace:
     return alone
 
 
-def _busy() -> bool:
-    """Whether others have used more than half of the cores in the last minute."""
-    return hasattr(os, "getloadavg") and os.getloadavg()[0] > BUSY * (os.cpu_count() or 1)
+def _worked() -> float:
+    """Seconds that the cores of this process have worked so far, for whomever; 0 on systems that do not tell."""
+    try:
+        lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0.0
+    cores = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+    counts = [[int(count) for count in line.split()[1:]] for line in lines if line.split()[0] in cores]
+    # User, nice, system; then idle and waiting for a disk; then interrupts.
+    return sum(sum(of[:3]) + sum(of[5:7]) for of in counts) / os.sysconf("SC_CLK_TCK")
 
 
 def _measured(recipe: Recipe, prepared: Prepared, machine: Machine) -> Pace:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import itertools
 import re
 import time
 from pathlib import Path
@@ -58,13 +58,22 @@ def test_where_others_keep_the_cores_busy_one_thread_is_tried(
     used = [2]
     monkeypatch.setattr(torch, "get_num_threads", lambda: used[-1])
     monkeypatch.setattr(torch, "set_num_threads", used.append)
-    monkeypatch.setattr(os, "getloadavg", lambda: (9.0 if busy else 0.1, 0.0, 0.0))
+    clock = itertools.count(0.0, 1e9 if busy else 0.0)
+    monkeypatch.setattr(pace, "_worked", lambda: next(clock))
     monkeypatch.setattr(pace, "_measured", lambda recipe, prepared, machine: pace.Pace(alone if used[-1] == 1 else 1.0, 0.0))
     told: list[str] = []
     found = pace.pace(recipe_of(made_set), Setting(threads=asked, download=False, notify=told.append))
     assert (found.threads, used[-1]) == (threads, 2)
     assert found.training == (alone if threads == 1 else 1.0)
     assert [("one thread is faster than 2" in line) for line in told] == ([True] if threads == 1 else [])
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="only Linux tells")
+def test_the_work_of_the_cores_is_counted() -> None:
+    before, began = pace._worked(), time.process_time()
+    while time.process_time() < began + 0.5:
+        pass
+    assert pace._worked() - before >= 0.4
 
 
 @pytest.mark.parametrize("found", [pace.Pace(0.0175, 0.0012), pace.Pace(0.8, 0.2), pace.Pace(32.0, 1.5), pace.Pace(700.0, 0.0)])
