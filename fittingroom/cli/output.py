@@ -48,12 +48,14 @@ def note(line: str) -> None:
     print(visible(line), file=sys.stderr)
 
 
-def note_missing_kernels() -> None:
-    """Say why our own kernels cannot be used, unless that was asked for: training takes longer, and nobody would know."""
+def note_missing_kernels(device: str = "auto") -> None:
+    """Say why our own kernels cannot be used on a CPU, unless that was asked for: training takes longer, and nobody would know."""
     from fittingroom import native
+    from fittingroom.train.precision import choose_device
 
-    description = native.description()
-    if description.startswith("none: ") and os.environ.get("FITTINGROOM_NATIVE") != "0":
+    if choose_device(device).type != "cpu" or os.environ.get("FITTINGROOM_NATIVE") == "0":
+        return
+    if (description := native.description()).startswith("none: "):
         note(f"without our own kernels, so slower: {description.removeprefix('none: ')}")
 
 

@@ -97,9 +97,8 @@ def train(
     if loaded is not None and show:
         _show(loaded, as_json)
         return
-    from fittingroom import experiment, runs
+    from fittingroom import experiment, models, runs
 
-    note_missing_kernels()
     setting = experiment.Setting(data_dir=data_dir, device=device, threads=threads, notify=notices())
     if loaded is not None and minutes is not None:
         loaded, setting = _fitted_in(loaded, minutes, began, setting)
@@ -109,6 +108,8 @@ def train(
     else:
         stopped = runs.find(str(resume), runs_dir)
         recipe, carry_out = stopped.recipe, partial(experiment.resume, stopped)
+    if models.entry(recipe.model.name).kind == "network":
+        note_missing_kernels(device)
     with _team(recipe, workers, address, threads, device) as team, watched(recipe, quiet) as watch:
         run = carry_out(
             setting=replace(

@@ -624,7 +624,7 @@ def _stated(claim: Shape, records: _Records) -> _Found:
     if metric in NEVER and (never := sum(bool(result.history) for result in results) - len(told)):
         lasted = min(len(result.history) for result in results if result.history)
         if short := not told and lasted < limits[-1]:  # a reduced study: what is dated later cannot have been seen
-            why = f", but they train only {lasted} epoch{'s'[: lasted != 1]}, too few to tell"
+            why = f", but they train only {lasted} epoch{'' if lasted == 1 else 's'}, too few to tell"
         else:
             why = "" if told else f", so that it cannot be {stated}"
         verdict = "undecided" if told or short else "not supported"
