@@ -44,7 +44,7 @@ def choose_device(name: str = "auto") -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError):
         others = [other for other in ("auto", "cpu", "cuda") if other != name]
-        raise UsageError(f"device '{name}' is not available here; use {' or '.join(others)}") from None
+        raise UsageError(f"device '{name}' is not available here; use {', '.join(others[:-1])} or {others[-1]}") from None
     return device
 
 

@@ -49,7 +49,7 @@ def refused(code: int, arguments: list[object], *words: str) -> Done:
         ("study plan shallow-vs-deep --price inf", "--price is what a machine costs for an hour, not inf"),
         ("train fashion-mnist", "fashion-mnist is data, and what comes first is a model or a recipe: fittingroom train compact --data"),
         ("train mlp --set optm.lr=1", "command line: unknown key 'optm' — did you mean 'optim'?"),
-        ("train mlp --set optim.lrr=1", "unknown key 'optim.lrr' — did you mean 'lr'?"),
+        ("train mlp --set optim.lrr=1", "unknown key 'optim.lrr' — did you mean 'optim.lr'?"),
         ("train mlp --set optim.lr=-1", "optim.lr: input should be greater than 0 (given: -1)"),
         ("train mlp --set optim.lr=nan", "optim.lr: input should be a finite number"),
         ("train mlp --set optim.lr=fast", "optim.lr: input should be a valid number"),
@@ -80,7 +80,7 @@ def test_usage(arguments: str, words: str) -> None:
 
 def test_the_nearest_argument_of_a_recipe_file(own_home: Path) -> None:
     Path("mine.toml").write_text('model = "mlp"\n[train]\nepoch = 3\n')
-    refused(2, ["train", "mine.toml"], "mine.toml: unknown key 'train.epoch' — did you mean 'epochs'?")
+    refused(2, ["train", "mine.toml"], "mine.toml: unknown key 'train.epoch' — did you mean 'train.epochs'?")
 
 
 @pytest.mark.parametrize(

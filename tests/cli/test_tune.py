@@ -175,7 +175,7 @@ def test_mistakes(space: Path, made_set: Path) -> None:
     fittingroom("tune", "missing.toml").refused(2, "missing.toml", "no such space file")
     fittingroom("tune", "custom-cnn-serch").refused(2, "did you mean 'custom-cnn-search'")
     fittingroom("tune", space, "--name", "../up").refused(2, "cannot name a search")
-    fittingroom("tune", space, "--set", "optim.lrr=1").refused(2, "mine.toml", "lrr", "did you mean 'lr'")
+    fittingroom("tune", space, "--set", "optim.lrr=1").refused(2, "mine.toml", "lrr", "did you mean 'optim.lr'")
     fittingroom("tune", space, "--storage", "postgresql://127.0.0.1:1/x").refused(1, "127.0.0.1", "cannot be used")
     fittingroom("tune", space, "--storage", "sqlite://").refused(2, "kept in memory", "sqlite:///search.db")
     fittingroom("tune", space, "--take-over", "7").refused(2, "mine has no trial 7")
