@@ -187,16 +187,19 @@ def main() -> None:
     if given.longer:
         keep("longer", [longer(folder) for folder in given.longer])
         return
+    try:
+        asked = [int(minutes) for minutes in (given.where or given.minutes).split(",")]
+    except ValueError:
+        asked = []
+    if not asked or set(asked) - set(RECIPES):
+        parser.error(f"minutes are {', '.join(map(str, RECIPES))}, not {given.where or given.minutes}")
     if given.where:
-        for minutes in map(int, given.where.split(",")):
+        for minutes in asked:
             before = read_record("accuracy", native.description()) or {}
             keep("where", before.get("where", {}) | {str(minutes): where(minutes)})
         return
     if given.seeds < 2:
         parser.error("a spread needs two seeds or more")
-    asked = [int(minutes) for minutes in given.minutes.split(",")]
-    if unknown := set(asked) - set(RECIPES):
-        parser.error(f"minutes are {', '.join(map(str, RECIPES))}, not {min(unknown)}")
     run(given.seeds, asked)
 
 

@@ -317,6 +317,8 @@ def test_what_the_waiting_was_for_and_what_more_epochs_bring_are_told(tmp_path: 
         ("sweep", ["run", "--rounds", "0"], "argument --rounds: '0' is no whole number from 1"),
         ("sweep", ["run", "--epochs", "-1"], "argument --epochs: '-1' is no whole number from 1"),
         ("accuracy", ["--seeds", "1"], "a spread needs two seeds or more"),
+        ("accuracy", ["--where", "3"], "minutes are 2, 5, 10, not 3"),
+        ("accuracy", ["--minutes", "x"], "minutes are 2, 5, 10, not x"),
     ],
 )
 def test_a_benchmark_refuses_what_it_cannot_measure(

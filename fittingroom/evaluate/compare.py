@@ -347,7 +347,7 @@ def check_question(split: str, metric: str, margin: float | None) -> float:
         raise UsageError(f"unknown split '{split}'; it is validation or test")
     margin = METRICS[metric].margin if margin is None else margin
     if not 0 < margin < math.inf:
-        raise UsageError("the margin must be positive, and have an end")
+        raise UsageError("the margin must be positive and finite")
     return margin
 
 
