@@ -88,6 +88,7 @@ def parts(epochs: int, folder: Path) -> dict[str, float]:
     given_out: dict[str, float] = {}
     reports: dict[str, list[tuple[float, float]]] = {}
     found = dict.fromkeys(PARTS, 0.0)
+    training, before, between, after = PARTS
     with Crew() as crew:
         for seed in range(RUNS):
             crew.add(Job(str(seed), loaded(seed, epochs), folder / str(seed), test="benchmark"))
@@ -100,14 +101,14 @@ def parts(epochs: int, folder: Path) -> dict[str, float]:
                 reports[key].append((now, event.values["part"]))
                 if len(reports[key]) == 2:
                     last[key] = _first_step(*reports[key])
-                    found["until the first step"] += last[key] - given_out[key]
+                    found[before] += last[key] - given_out[key]
             elif event.kind == "epoch":
                 seconds = event.values["record"]["train"]["seconds"]
-                found["training"] += seconds
-                found["between epochs: validation, checkpoints"] += now - last[key] - seconds
+                found[training] += seconds
+                found[between] += now - last[key] - seconds
                 last[key] = now
             elif event.kind == "done":
-                found["after the last epoch: weights, predictions, the test images"] += now - last[key]
+                found[after] += now - last[key]
             elif event.kind == "failed":
                 sys.exit(event.values["reason"])
         total = (now - began) * crew.workers

@@ -176,7 +176,7 @@ def why_epochs(one: dict[str, Any], kernels: str) -> Iterator[str]:
         f"The minutes held {held:.0f} epochs, whose steps alone take {held * steps * step.middle:.0f} s at the pace of the profile "
         f"({held * steps * step.low:.0f} to {held * steps * step.high:.0f} in its rounds)."
     )
-    if step.middle < limit:
+    if profile["seconds"] < limit:  # of the same round
         yield "A step takes less than its products alone by PyTorch."
     else:
         yield f"Of nothing but their products they would hold {60 * one['minutes'] / (steps * limit):.1f}."
