@@ -73,7 +73,10 @@ def _rows(table: type[Recipe] | type[Any]) -> list[str]:
 
 def _in_words(schema: dict[str, Any]) -> str:
     if "anyOf" in schema:
-        return ", or ".join(_in_words(part) for part in schema["anyOf"] if part.get("type") != "null")
+        kinds = {part.get("type"): part for part in schema["anyOf"]}
+        if "number" in kinds:
+            kinds.pop("integer", None)
+        return ", or ".join(_in_words(part) for kind, part in kinds.items() if kind != "null")
     if "$ref" in schema:
         return "a name or a table" if schema["$ref"].endswith(("Model", "Normalise")) else "a table"
     if "enum" in schema or "const" in schema:

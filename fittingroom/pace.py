@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, replace
-from math import floor
+from math import ceil, floor
 from pathlib import Path
 
 import torch
@@ -19,16 +19,18 @@ from fittingroom.experiment import Machine, Prepared, Setting, new_model, prepar
 from fittingroom.recipe import Recipe
 from fittingroom.train.loop import fit, measure
 
-__all__ = ["Pace", "pace"]
+__all__ = ["LEAST_EPOCHS", "Pace", "pace"]
 
-# A look at the training takes so many seconds at least; shorter ones tell how long it has to be.
+# A look at the training takes so many seconds at least; a shorter one, of so many images, tells of how many it has to be.
 LOOK_SECONDS = 1.5
-FIRST_LOOK, GROWTH = 256, 4
-WARM_UP_STEPS = 5
+FIRST_LOOK, MARGIN = 512, 1.2
+WARM_UP_STEPS, JUDGED = 5, 1000
 # Of the time there is, so much is planned for: machines slow down, and files have to be written.
 PLANNED = 0.95
 WRITING_SECONDS = 2.0
 MOST_EPOCHS = 100_000  # of a recipe
+# Less of an epoch is not worth the name; after so many, a part of another one changes nothing.
+LEAST_EPOCHS, WHOLE_FROM = 0.1, 10
 # Others keep the cores busy from this share on; one thread is taken where an epoch then takes no more than that share of its time.
 BUSY, WORTH_IT = 0.25, 0.8
 
@@ -52,13 +54,17 @@ class Pace:
         """Seconds of an epoch with all that belongs to it."""
         return self.training + self.validation
 
-    def epochs(self, seconds: float) -> int:
-        """How many epochs can be trained, judged and written down in so many seconds."""
-        return min(MOST_EPOCHS, max(0, floor((PLANNED * seconds - self.validation - WRITING_SECONDS) / self.epoch)))
+    def epochs(self, seconds: float) -> int | float:
+        """How many epochs can be trained, judged and written down in so many seconds: where they are few, to a hundredth, or 0."""
+        whole, rest = divmod(max(0.0, PLANNED * seconds - self.validation - WRITING_SECONDS), self.epoch)
+        part = max(0, floor(100 * (rest - self.validation) / self.training)) / 100
+        if whole >= WHOLE_FROM or not part:
+            return min(MOST_EPOCHS, int(whole))
+        return whole + part if whole + part >= LEAST_EPOCHS else 0
 
     def least(self) -> float:
-        """The seconds that one epoch needs."""
-        return (self.epoch + self.validation + WRITING_SECONDS) / PLANNED
+        """The seconds that the least part of an epoch needs."""
+        return (LEAST_EPOCHS * self.training + 2 * self.validation + WRITING_SECONDS) / PLANNED
 
 
 def pace(recipe: Recipe, setting: Setting) -> Pace:
@@ -115,7 +121,7 @@ def _measured(recipe: Recipe, prepared: Prepared, machine: Machine) -> Pace:
         seconds = _epoch_seconds(model, once, prepared, images, machine)
         if len(images) == len(prepared.training) or seconds >= LOOK_SECONDS:
             break
-        count *= GROWTH
+        count = ceil(count * max(MARGIN, MARGIN * LOOK_SECONDS / seconds))
     training = seconds * len(prepared.training) / len(images)
     return Pace(training, 0.0 if prepared.validation is None else _judging_seconds(model, prepared, prepared.validation, machine))
 
@@ -131,7 +137,7 @@ def _epoch_seconds(model: nn.Module, once: Recipe, prepared: Prepared, images: I
 
 
 def _judging_seconds(model: nn.Module, prepared: Prepared, validation: Images, machine: Machine) -> float:
-    some = _some(validation, FIRST_LOOK * GROWTH)
+    some = _some(validation, JUDGED)
     resident = prepared.resident(some, machine.device)
     seconds = []
     for _ in range(2):  # the first warms up

@@ -49,6 +49,8 @@ __all__ = [
 Scalar = bool | int | float | str
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Length = Annotated[float, Field(gt=0, le=100_000)]
+WholeLength = Annotated[int, Field(gt=0, le=100_000)]
 
 
 class Table(BaseModel):
@@ -268,8 +270,8 @@ class Stop(Table):
 class Train(Table):
     """The loop."""
 
-    epochs: int = Field(10, ge=1, le=100_000)
-    """Passes over the training images; at most, where `stop` is given."""
+    epochs: Length | WholeLength = 10
+    """Passes over the training images; at most, where `stop` is given. With a fraction, `3.5`, the last is cut short."""
     batch_size: int = Field(32, ge=1, le=65_536)
     """Images a step."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -278,6 +280,16 @@ class Train(Table):
     """Decay, per step, of an exponential moving average of the weights that is evaluated and kept in their place; 0 is off."""
     stop: Stop | None = None
     """Early stopping; None never stops before the last epoch."""
+
+    @field_validator("epochs")
+    @classmethod
+    def _whole_where_it_is(cls, epochs: float) -> int | float:
+        return int(epochs) if epochs == int(epochs) else epochs
+
+    @property
+    def last_epoch(self) -> int:
+        """The number of the last epoch, whole or cut short."""
+        return math.ceil(self.epochs)
 
 
 class Recipe(Table):

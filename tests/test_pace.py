@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import time
 from pathlib import Path
@@ -36,7 +37,7 @@ def test_a_run_is_over_within_its_minutes_and_uses_most_of_them(made_set: Path, 
     seconds = time.perf_counter() - began
     run = Run(tmp_path / "run")
     assert run.state == "finished"
-    assert run.recipe.train.epochs == len(run.history) > 1
+    assert run.recipe.train.last_epoch == len(run.history) > 1
     assert run.origins["train.epochs"] == "--minutes"
     # Another test may run beside this one, and take from its time or leave it to it: that it was planned at all is what is looked at.
     assert 60 * minutes / 4 < seconds < 60 * minutes * 3
@@ -82,10 +83,12 @@ def test_more_time_holds_more_epochs(found: pace.Pace) -> None:
     assert held == sorted(held)
     assert held[-1] > 0
     assert found.epochs(0) == found.epochs(-5) == 0
-    half = found.epoch / 2
-    assert found.epochs(found.least() - half) == 0
-    assert found.epochs(found.least() + half) == 1
-    assert found.epochs(found.least() + 10 * found.epoch) <= 10 + 1
+    assert found.epochs(0.99 * found.least() - 0.01 * found.training) == 0
+    assert 0.1 <= found.epochs(found.least() + 0.02 * found.training) <= 0.15
+    for wanted in (0.5, 1, 2.25, 9.99, 10, 25):
+        # What the last part takes: its training, the look at the validation images after it, and again at the end; and the files.
+        seconds = (wanted * found.training + (math.ceil(wanted) + 1) * found.validation + pace.WRITING_SECONDS) / pace.PLANNED
+        assert found.epochs(seconds * (1 + 1e-9)) == pytest.approx(wanted, abs=0.011)
 
 
 def test_without_validation_images_there_is_nothing_to_judge(made_set: Path) -> None:
@@ -123,12 +126,18 @@ def test_what_minutes_do_not_go_with(beside: tuple[str, ...], words: str, tmp_pa
     assert not folder.exists()
 
 
-def test_a_quickstart_that_takes_longer_than_two_minutes_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("seconds", "epochs", "said"), [(150.0, 0.67, False), (3000.0, 0.1, True)])
+def test_a_quickstart_takes_part_of_an_epoch_where_two_minutes_hold_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, epochs: float, said: bool
+) -> None:
     images = Images(np.random.default_rng(0).integers(0, 256, (200, 28, 28, 1), dtype=np.uint8), np.arange(200, dtype=np.int64) % 10)
     write_idx(tmp_path / "data" / "fashion-mnist", images, images)
-    monkeypatch.setattr(pace, "pace", lambda recipe, setting: pace.Pace(150.0, 5.0, threads=1))
+    monkeypatch.setattr(pace, "pace", lambda recipe, setting: pace.Pace(seconds, 5.0, threads=1))
     done = fittingroom("quickstart", "--data-dir", tmp_path / "data", "--runs-dir", tmp_path / "runs")
     assert done.code == 0, done.err
-    assert "one epoch takes about 155 s here, so this takes longer than two minutes" in done.err
+    assert ("an epoch takes about 3005 s here: even a tenth of one takes longer than two minutes" in done.err) == said
     (folder,) = (tmp_path / "runs").iterdir()
-    assert (Run(folder).recipe.train.epochs, Run(folder).environment["threads"]) == (1, 1)
+    run = Run(folder)
+    assert (run.recipe.train.epochs, run.environment["threads"]) == (pytest.approx(epochs, abs=0.03), 1)
+    assert f"training compact on fashion-mnist, {run.recipe.train.epochs} epochs" in done.err
+    assert (run.state, len(run.history)) == ("finished", 1)

@@ -194,7 +194,7 @@ def watched(recipe: Recipe, quiet: bool = False, then: str = "") -> Iterator[Wat
 @contextmanager
 def _epoch_progress(recipe: Recipe, quiet: bool) -> Iterator[Watch]:
     """A bar on a terminal, plain lines elsewhere."""
-    epochs = recipe.train.epochs
+    epochs = recipe.train.last_epoch
     lines = EpochLines(epochs)
     console = Console(stderr=True, highlight=False, emoji=False)
     if quiet:

@@ -49,9 +49,9 @@ def quickstart(
         found = pace.pace(loaded.recipe, setting)
         setting = replace(setting, threads=found.threads)
         left = SECONDS - loading - (time.perf_counter() - at_hand)
-        if found.epochs(left) < 1:
-            note(f"one epoch takes about {found.epoch:.0f} s here, so this takes longer than two minutes")
-        loaded = _shortened(loaded, found.epochs(left))
+        if not found.epochs(left):
+            note(f"an epoch takes about {found.epoch:.0f} s here: even a tenth of one takes longer than two minutes")
+        loaded = _shortened(loaded, found.epochs(left) or pace.LEAST_EPOCHS)
     except DataMissing as error:
         note(f"{error}")
         note("NOTE: Fashion-MNIST cannot be had here, so this trains on scikit-learn's 8×8 digits instead.")
@@ -73,9 +73,9 @@ def quickstart(
     print_line(f"report {page}  (open it in a browser)")
 
 
-def _shortened(loaded: Loaded, epochs: int) -> Loaded:
-    """The recipe, with fewer epochs where this machine is too slow for all of them; one at least."""
+def _shortened(loaded: Loaded, epochs: float) -> Loaded:
+    """The recipe, with fewer epochs where this machine is too slow for all of them."""
     if epochs >= loaded.recipe.train.epochs:
         return loaded
-    recipe = loaded.recipe.updated({"train.epochs": max(1, epochs)})
+    recipe = loaded.recipe.updated({"train.epochs": epochs})
     return replace(loaded, recipe=recipe, origins={**loaded.origins, "train.epochs": "quickstart"})

@@ -56,7 +56,7 @@ def show(run: RunName, runs_dir: RunsDir = Path("runs"), as_json: Json = False) 
             }
         )
         return
-    lines, origins = EpochLines(found.recipe.train.epochs), found.origins
+    lines, origins = EpochLines(found.recipe.train.last_epoch), found.origins
     # Without a record of where the values came from, none can be passed over as a default.
     values = [value for value in recipe_values(found.recipe, origins) if value[2] != "default" or not origins]
     state = f"{found.path}: {found.state}{f' ({found.reason})' if found.reason else ''}"

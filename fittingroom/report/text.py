@@ -39,7 +39,7 @@ def moment(written: str) -> str:
     return f"{time.day} {time:%B %Y, %H:%M} UTC"
 
 
-def plural(count: int, noun: str, many: str | None = None) -> str:
+def plural(count: float, noun: str, many: str | None = None) -> str:
     """Return ``1 epoch``, ``2 epochs``, ``2 classes``."""
     return f"{count:,} {noun if count == 1 else many or noun + 's'}"
 

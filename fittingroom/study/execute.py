@@ -187,7 +187,7 @@ def execute(
 
 
 def _note_work(one: Planned, event: Event, progress: Progress) -> None:
-    epochs = one.loaded.recipe.train.epochs
+    epochs = one.loaded.recipe.train.last_epoch
     if event.kind in ("done", "failed"):
         # A network that ends without a step was finished before; a classical model is fitted in one go, of which no step is told.
         progress.note(one.key, 0.0 if entry(one.loaded.recipe.model.name).kind == "classical" else 1.0, 1.0)

@@ -1020,8 +1020,8 @@ def _check_metric(study: Study, place: str, metric: str, selections: list[Select
         values = recipe_of(study, name, cell, 0).recipe
         rest = re.split("[@:]", metric, maxsplit=1)[1]
         if pattern.endswith("EPOCH"):
-            if rest.isdecimal() and int(rest) > values.train.epochs:
-                raise UsageError(f"{place}: '{metric}' of runs that train {values.train.epochs} epochs (runs.{name})")
+            if rest.isdecimal() and int(rest) > values.train.last_epoch:
+                raise UsageError(f"{place}: '{metric}' of runs that train {values.train.last_epoch} epochs (runs.{name})")
         elif values.data.name in CATALOG:
             classes = CATALOG[values.data.name].classes
             for one in re.split("[>|]", rest):

@@ -213,7 +213,7 @@ def read_results(folder: Path, study: Study, notify: Callable[[str], None] = lam
     return results
 
 
-def _standing_of(record: Record) -> tuple[bool, bool, int]:
+def _standing_of(record: Record) -> tuple[bool, bool, float]:
     """What puts a record before another of the same recipe and seed: the least."""
     return bool(record.reduced), record.code != fingerprint(record.recipe.model.name), -record.recipe.train.epochs
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -102,7 +103,9 @@ def fit(
     take_step = stepping(once, settings.batch_size)
     sizes = training.sizes(settings.batch_size)
     steps = len(sizes)
-    rate = schedule(recipe.optim, settings.epochs, steps)
+    last = settings.last_epoch
+    total = max((last - 1) * steps + 1, round(settings.epochs * steps))
+    rate = schedule(recipe.optim, total, steps)
     average = deepcopy(model) if settings.average else None
     stopping = Stopping()
     best: dict[str, Tensor] = {}
@@ -119,21 +122,23 @@ def fit(
         if settings.stop is not None and stopping.exhausted(settings.stop):
             return
 
-    for epoch in range(start + 1, settings.epochs + 1):
+    for epoch in range(start + 1, last + 1):
         began = time.perf_counter()
         seed_dropout(model, derive(recipe.seed, "dropout", epoch))
         generator = torch.Generator(device).manual_seed(derive(recipe.seed, "order", epoch))
-        seen = Seen(steps, sum(sizes), classes, device)
+        sizes = sizes[: total - (epoch - 1) * steps]
+        seen = Seen(len(sizes), sum(sizes), classes, device)
         model.train()
-        for step, (images, labels) in enumerate(training.shuffled(settings.batch_size, recipe.augment, generator), 1):
+        batches = training.shuffled(settings.batch_size, recipe.augment, generator)
+        for step, (images, labels) in enumerate(islice(batches, len(sizes)), 1):
             set_rate(optimizer, rate((epoch - 1) * steps + step - 1))
             loss, logits = take_step(images, labels)
             if average is not None:
                 blend(average, model, settings.average, (epoch - 1) * steps + step)
             seen.add(loss, logits, labels)
-            if due(step, FINITE_EVERY, steps):
+            if due(step, FINITE_EVERY, len(sizes)):
                 check_finite(seen.losses[:step][-FINITE_EVERY:], epoch, step)
-                progress(epoch, step, steps)
+                progress(epoch, step, len(sizes))
         record: dict[str, Any] = {"epoch": epoch, "train": seen.summary(sizes, time.perf_counter() - began)}
 
         judged = model if average is None else average
@@ -143,9 +148,9 @@ def fit(
             record["train"]["penalty"] = extra
         if validation is not None:
             record["validation"] = measure(judged, validation, precision, extra)
-            check_finite(torch.tensor([record["validation"]["loss"]]), epoch, steps)
-        record["lr"] = rate(epoch * steps - 1)
-        final = epoch == settings.epochs
+            check_finite(torch.tensor([record["validation"]["loss"]]), epoch, len(sizes))
+        record["lr"] = rate(min(epoch * steps, total) - 1)
+        final = epoch == last
         if settings.stop is not None:
             if stopping.improved(settings.stop, epoch, record) and settings.stop.restore_best:
                 best = {name: tensor.detach().clone() for name, tensor in judged.state_dict().items()}

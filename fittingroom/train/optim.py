@@ -43,14 +43,13 @@ def optimiser(model: nn.Module, settings: Optim, defaults: str) -> torch.optim.O
     return Adam(parameters, lr=lr, betas=betas, eps=epsilon, weight_decay=decay, decoupled=settings.name == "adamw")
 
 
-def schedule(settings: Optim, epochs: int, steps_per_epoch: int) -> Callable[[int], float]:
-    """Return the learning rate as a function of the step, ``0 … epochs × steps_per_epoch - 1``.
+def schedule(settings: Optim, total: int, steps_per_epoch: int) -> Callable[[int], float]:
+    """Return the learning rate as a function of the step, ``0 … total - 1``.
 
     `step` drops by ``step_factor`` every ``step_every`` epochs; `cosine` falls along half a cosine (Loshchilov and Hutter,
     2017); `one-cycle` rises linearly over ``warmup`` and falls linearly after it (Smith, 2018; the triangle, not PyTorch's
     cosine form). The first two and `constant` also rise linearly over ``warmup`` where it is above 0.
     """
-    total = epochs * steps_per_epoch
     rising = settings.warmup * total
 
     def rate(step: int) -> float:

@@ -60,7 +60,7 @@ def progress(search: Search, places: int, deadline: float | None) -> Progress:
         pending = trainings(search)
         if not running or any(_begun(one) for one in pending):  # a trial that rests stands as running too
             return _of_finalists(pending, best, _mean_complete(search, told), places)
-    epochs = search.space.recipe({}).recipe.train.epochs
+    epochs = search.space.recipe({}).recipe.train.last_epoch
     begun = sum(_epoch(trial) for trial in running) / epochs
     left = _left([search.seconds_of(trial) for trial in told], begun, limit, places, None if deadline is None else max(0.0, deadline - now))
     share = 0.0 if limit is None else (len(told) + begun) / limit

@@ -153,7 +153,7 @@ class Search:
         """Return the Optuna study, with the sampler and the pruner of a trial where one is named."""
         if number is None:
             return Study(self.folder.name, self.storage, RandomSampler(0), NopPruner())
-        epochs = self.space.recipe({}).recipe.train.epochs
+        epochs = self.space.recipe({}).recipe.train.last_epoch
         return Study(self.folder.name, self.storage, choosing.sampler(self.space, number), choosing.pruner(self.space, epochs))
 
     def run_folder(self, number: int) -> Path:
@@ -205,7 +205,7 @@ class Hand:
             UsageError: there is no such recipe.
         """
         loaded = self.search.space.recipe(choosing.suggest(self._trial, self.search.space))
-        self._epochs = loaded.recipe.train.epochs
+        self._epochs = loaded.recipe.train.last_epoch
         return loaded
 
     def report(self, epoch: int, value: float) -> None:

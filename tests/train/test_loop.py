@@ -20,7 +20,7 @@ from fittingroom.errors import UsageError
 from fittingroom.models.layers import Dropout, seed_dropout
 from fittingroom.recipe import Recipe, load
 from fittingroom.seeds import derive
-from fittingroom.train.checkpoint import read_newest, write
+from fittingroom.train.checkpoint import Checkpoint, read_newest, write
 from fittingroom.train.loop import Diverged, blend, fit, kept_weights, measure, predict
 from fittingroom.train.precision import Precision
 
@@ -87,12 +87,13 @@ def naive_training(
     pixels, labels = made(count)
     losses = []
     step = 0
-    for epoch in range(1, settings.train.epochs + 1):
+    steps = round(settings.train.epochs * math.ceil(count / settings.train.batch_size))
+    for epoch in range(1, math.ceil(settings.train.epochs) + 1):
         for place, layer in enumerate(layer for layer in network.modules() if isinstance(layer, NaiveDropout)):
             layer.generator = torch.Generator().manual_seed((derive(settings.seed, "dropout", epoch) + place) % 2**63)
         order = torch.randperm(count, generator=torch.Generator().manual_seed(derive(settings.seed, "order", epoch)))
         network.train()
-        total = 0.0
+        total = seen = 0.0
         for batch in order.split(settings.train.batch_size):
             images = (pixels[batch].float() * SCALE + OFFSET).contiguous(memory_format=torch.channels_last)
             for group in optimizer.param_groups:
@@ -109,8 +110,11 @@ def naive_training(
                 nn.utils.clip_grad_norm_(network.parameters(), settings.optim.clip_norm)
             optimizer.step()
             total += loss.item() * len(batch)
+            seen += len(batch)
             step += 1
-        losses.append(total / count)
+            if step == steps:
+                break
+        losses.append(total / seen)
     return losses
 
 
@@ -126,9 +130,9 @@ def cosine(step: int) -> float:
     return 0.05 * (1 + math.cos(math.pi * step / TOTAL)) / 2
 
 
-def triangle(step: int) -> float:
-    rising = 0.25 * TOTAL
-    return 0.05 * (step + 1) / rising if step + 1 < rising else 0.05 * (1 - max(0, step - rising) / (TOTAL - rising))
+def triangle(step: int, total: int = TOTAL) -> float:
+    rising = 0.25 * total
+    return 0.05 * (step + 1) / rising if step + 1 < rising else 0.05 * (1 - max(0, step - rising) / (total - rising))
 
 
 def small(step: int) -> float:
@@ -171,6 +175,11 @@ CASES: dict[str, tuple[dict[str, Any], Callable[[Parameters], torch.optim.Optimi
         {"optim.schedule": "one-cycle", "optim.warmup": 0.25},
         lambda parameters: torch.optim.SGD(parameters, 0.05, fused=True),
         triangle,
+    ),
+    "a last epoch cut short": (
+        {"optim.schedule": "one-cycle", "optim.warmup": 0.25, "train.epochs": 2.4},
+        lambda parameters: torch.optim.SGD(parameters, 0.05, fused=True),
+        lambda step: triangle(step, total=12),
     ),
     "dropout": ({"model.dropout": 0.3}, lambda parameters: torch.optim.SGD(parameters, 0.05, fused=True), constant),
 }
@@ -393,6 +402,26 @@ def test_progress_is_told() -> None:
     settings = recipe(**{"train.batch_size": 1, "train.epochs": 2})
     list(fit(built(settings), resident(250), None, settings, CLASSES, FP32, progress=lambda *numbers: told.append(numbers)))
     assert told == [(1, 200, 250), (1, 250, 250), (2, 200, 250), (2, 250, 250)]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps"), [(1, [10]), (0.3, [3]), (0.1 + 0.2, [3]), (0.001, [1]), (2.0, [10, 10]), (2.001, [10, 10, 1]), (1.96, [10, 10])]
+)
+def test_part_of_an_epoch_is_part_of_its_steps(epochs: float, steps: list[int]) -> None:
+    told: list[tuple[int, int, int]] = []
+    settings = recipe(**{"train.batch_size": 4, "train.epochs": epochs, "optim.schedule": "one-cycle", "optim.final": 0.1})
+    found = list(fit(built(settings), resident(40), None, settings, CLASSES, FP32, progress=lambda *numbers: told.append(numbers)))
+    assert told == [(number, count, count) for number, count in enumerate(steps, 1)]
+    assert [epoch.final for epoch in found] == [False] * (len(steps) - 1) + [True]
+    total = sum(steps)  # with the last step the rate is one step from where it falls to
+    assert found[-1].record["lr"] == pytest.approx(0.05 * (1 - 0.9 * (total - 1) / total))
+    assert fit_again(settings, found[0].checkpoint()) == [epoch.record["lr"] for epoch in found[1:]]
+
+
+def fit_again(settings: Recipe, checkpoint: Checkpoint) -> list[float]:
+    """Go on from a checkpoint; return the rates at the ends of the epochs that were left."""
+    going_on = fit(built(settings), resident(40), None, settings, CLASSES, FP32, resume=checkpoint)
+    return [epoch.record["lr"] for epoch in going_on]
 
 
 def test_bf16_learns_too() -> None:

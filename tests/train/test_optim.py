@@ -109,7 +109,7 @@ def test_frozen_parameters_are_left_out() -> None:
 
 
 def rates(epochs: int = 4, steps: int = 25, **settings: Any) -> list[float]:
-    rate = schedule(Optim(**{"lr": 0.5, **settings}), epochs, steps)
+    rate = schedule(Optim(**{"lr": 0.5, **settings}), epochs * steps, steps)
     return [rate(step) for step in range(epochs * steps)]
 
 
