@@ -8,6 +8,7 @@
  */
 
 #define TILE 8 /* at most so many sums stay in registers together */
+#define PAIR_TILE 5 /* or, of two vectors that are multiplied by the same number, which is then read once, so many for each */
 /* call(n) with n, which is between 1 and TILE, as a constant */
 #define WITH_CONSTANT(n, call)                                                                                                      \
     switch (n) {                                                                                                                    \
@@ -19,6 +20,15 @@
     case 6: call(6); break;                                                                                                         \
     case 7: call(7); break;                                                                                                         \
     default: call(8);                                                                                                               \
+    }
+/* The same, up to PAIR_TILE */
+#define WITH_FEW(n, call)                                                                                                           \
+    switch (n) {                                                                                                                    \
+    case 1: call(1); break;                                                                                                         \
+    case 2: call(2); break;                                                                                                         \
+    case 3: call(3); break;                                                                                                         \
+    case 4: call(4); break;                                                                                                         \
+    default: call(5);                                                                                                               \
     }
 
 #if LANES == 16
@@ -45,38 +55,48 @@ INLINE void NAME(convert)(void *to, const void *from, int64_t at, int64_t length
 
 /* ---- forward --------------------------------------------------------------------------------------------------------------- */
 
-/* One vector of channels of `n` neighbouring output places. */
-INLINE void NAME(convolve_places)(const struct convolution *c, const char *frame, const U *weight, F bias, int64_t at, K valid, const int n, const int pairs) {
+/* One vector of channels of `n` neighbouring output places, or two. */
+INLINE void NAME(convolve_places)(const struct convolution *c, const char *frame, int64_t channel, int64_t at, K valid, const int n, const int vectors, const int pairs) {
     const int64_t size = pairs ? 2 : 4;
-    F sum[TILE];
+    const U *weight = (const U *)(c->weight + channel);
+    F sum[2][TILE];
     const char *from[TILE];
     UNROLL for (int i = 0; i < n; i++) {
-        sum[i] = bias;
+        UNROLL for (int v = 0; v < vectors; v++) sum[v][i] = *(const F *)(c->bias + channel + v * LANES);
         from[i] = frame + i * c->inputs * size;
     }
     for (int64_t y = 0; y < c->kernel_height; y++) {
         const int64_t start = y * c->row * size, stop = start + c->run_words * 4;
-        for (int64_t word = start; word < stop; word += 4, weight += c->padded_outputs / LANES) {
-            U w = *weight;
-            UNROLL for (int i = 0; i < n; i++) sum[i] = NAME(multiply_add)(sum[i], w, from[i] + word, pairs);
-        }
+        for (int64_t word = start; word < stop; word += 4, weight += c->padded_outputs / LANES)
+            UNROLL for (int i = 0; i < n; i++)
+                UNROLL for (int v = 0; v < vectors; v++) sum[v][i] = NAME(multiply_add)(sum[v][i], weight[v], from[i] + word, pairs);
     }
-    UNROLL for (int i = 0; i < n; i++) NAME(store)(c->out, at + i * c->outputs, valid, pairs ? 0 : c->wide_out, sum[i]);
+    UNROLL for (int i = 0; i < n; i++)
+        UNROLL for (int v = 0; v < vectors; v++)
+            NAME(store)(c->out, at + i * c->outputs + v * LANES, v + 1 < vectors ? NAME(inside)(LANES) : valid, pairs ? 0 : c->wide_out, sum[v][i]);
 }
 INLINE void NAME(convolve_image)(const struct convolution *c, int64_t image, char *frame, const int pairs) {
-    const int64_t size = pairs ? 2 : 4, length = c->width * c->inputs, tiles = (c->out_width + TILE - 1) / TILE;
+    const int two = LANES == 8 && c->outputs > LANES; /* wider vectors are rarely two, and narrower ones have no registers left */
+    const int64_t tile_size = two ? PAIR_TILE : TILE, size = pairs ? 2 : 4;
+    const int64_t length = c->width * c->inputs, tiles = (c->out_width + tile_size - 1) / tile_size, end = (image + 1) * c->out_height * c->out_width * c->outputs;
     for (int64_t y = 0; y < c->height; y++)
         NAME(convert)(frame + ((y + c->top) * c->row + c->left * c->inputs) * size, c->x, (image * c->height + y) * length, length, !pairs, c->wide_x);
     for (int64_t y = 0; y < c->out_height; y++)
         for (int64_t tile = 0; tile < tiles; tile++) {
             int64_t x = c->out_width * tile / tiles, n = c->out_width * (tile + 1) / tiles - x;
             const char *from = frame + (y * c->row + x * c->inputs) * size;
-            for (int64_t channel = 0; channel < c->outputs; channel += LANES) {
-                const U *weight = (const U *)(c->weight + channel);
-                F bias = *(const F *)(c->bias + channel);
-                int64_t at = ((image * c->out_height + y) * c->out_width + x) * c->outputs + channel;
-                K valid = NAME(inside)(c->outputs - channel);
-#define CALL(n) NAME(convolve_places)(c, from, weight, bias, at, valid, n, pairs)
+            int64_t channel = 0, at = ((image * c->out_height + y) * c->out_width + x) * c->outputs;
+            if (two)
+                for (; channel + LANES < c->outputs; channel += 2 * LANES) {
+                    K valid = NAME(inside)(c->outputs - channel - LANES);
+#define CALL(n) NAME(convolve_places)(c, from, channel, at + channel, valid, n, 2, pairs)
+                    WITH_FEW(n, CALL)
+#undef CALL
+                }
+            for (; channel < c->outputs; channel += LANES) {
+                /* The lanes behind a place's channels are those of the next one, which is written after it. */
+                K valid = NAME(inside)(c->outputs < LANES && at + n * c->outputs + LANES <= end ? LANES : c->outputs - channel);
+#define CALL(n) NAME(convolve_places)(c, from, channel, at + channel, valid, n, 1, pairs)
                 WITH_CONSTANT(n, CALL)
 #undef CALL
             }
@@ -133,14 +153,13 @@ INLINE void NAME(frame_planes)(const struct convolution *c, int64_t image, void 
 }
 
 /* Add one image's gradient of `n` weights, the same for each of a vector of output channels. */
-INLINE void NAME(weights_tile)(const struct convolution *c, const char *frame, const float *grad, float *to, int64_t tap, const int n, const int pairs) {
+INLINE void NAME(weights_tile)(const struct convolution *c, const char *frame, const float *grad, float *to, const int64_t *place, const int n, const int pairs) {
     const int64_t size = pairs ? 2 : 4, words = pairs ? (c->out_width + 1) / 2 : c->out_width;
     F sum[TILE];
     const char *from[TILE];
     UNROLL for (int i = 0; i < n; i++) {
-        const int64_t row = (tap + i) / c->run, column = (tap + i) % c->run / c->inputs, input = (tap + i) % c->inputs;
         sum[i] = NAME(all)(0);
-        from[i] = frame + (tap + i < c->taps ? input * c->plane + row * c->plane_row + column : c->inputs * c->plane) * size;
+        from[i] = frame + place[i] * size;
     }
     for (int64_t y = 0; y < c->out_height; y++) {
         const int64_t start = y * c->plane_row * size, stop = start + words * 4;
@@ -151,12 +170,12 @@ INLINE void NAME(weights_tile)(const struct convolution *c, const char *frame, c
     }
     UNROLL for (int i = 0; i < n; i++) *(F *)(to + i * c->padded_outputs) += sum[i];
 }
-INLINE void NAME(weights_of_image)(const struct convolution *c, const char *frame, const float *grad, float *partial, const int pairs) {
+INLINE void NAME(weights_of_image)(const struct convolution *c, const char *frame, const float *grad, float *partial, const int64_t *place, const int pairs) {
     const int64_t taps = c->taps + 1, tiles = (taps + TILE - 1) / TILE; /* the bias is a weight whose input is always 1 */
     for (int64_t channel = 0; channel < c->padded_outputs; channel += LANES)
         for (int64_t tile = 0; tile < tiles; tile++) {
             int64_t tap = taps * tile / tiles, n = taps * (tile + 1) / tiles - tap;
-#define CALL(n) NAME(weights_tile)(c, frame, grad + channel, partial + tap * c->padded_outputs + channel, tap, n, pairs)
+#define CALL(n) NAME(weights_tile)(c, frame, grad + channel, partial + tap * c->padded_outputs + channel, place + tap, n, pairs)
             WITH_CONSTANT(n, CALL)
 #undef CALL
         }
@@ -202,6 +221,9 @@ INLINE void NAME(convolve_back_as)(const struct job *job, int64_t first, int64_t
     for (int64_t i = c->inputs * c->plane; i < (c->inputs + 1) * c->plane; i++)
         if (pairs) ((uint16_t *)frame)[i] = 0x3F80; /* 1 */
         else frame[i] = 1;
+    int64_t place[LARGEST_KERNEL * LARGEST_KERNEL * MOST_INPUTS + 1]; /* of each weight in the frame; the bias is the last */
+    for (int64_t tap = 0; tap < c->taps; tap++) place[tap] = tap % c->inputs * c->plane + tap / c->run * c->plane_row + tap % c->run / c->inputs;
+    place[c->taps] = c->inputs * c->plane;
     for (int64_t block = first; block < last; block++) {
         float *partial = c->partial + block * c->partial_size;
         memset(partial, 0, (size_t)c->partial_size * sizeof(float));
@@ -209,7 +231,7 @@ INLINE void NAME(convolve_back_as)(const struct job *job, int64_t first, int64_t
             NAME(arrange_gradient)(c, image, grad, channels, pairs);
             if (c->grad_weight) {
                 NAME(frame_planes)(c, image, frame, line, pairs);
-                NAME(weights_of_image)(c, (const char *)frame, grad, partial, pairs);
+                NAME(weights_of_image)(c, (const char *)frame, grad, partial, place, pairs);
             }
             if (c->grad_x) NAME(input_of_image)(c, image, grad_frame, channels, pairs);
         }

@@ -29,7 +29,7 @@ enum { WHOLE = 2 }; /* of numbers that are float32, and as many as fill all vect
 struct call {
     void *x, *out;
     uint8_t *code;   /* a byte for each output: bits 0–1 which of the window, bit 2 kept by dropout */
-    void *picked;    /* the input that max-pooling chose */
+    void *picked;    /* the input that max-pooling chose; of average-pooling all activations, where they are kept (may be x) */
     float *stats;    /* [4, channels]: mean, 1 / deviation, scale, offset */
     float *gamma, *beta, *running_mean, *running_var;
     int64_t *batches;

@@ -326,6 +326,10 @@ class _Writer:
         out = self.new(before.channels, height, width, before.wide)
         count = self.batch * out.numbers
         plan = ops.Plan(activation, ops.NONE, pool, before.wide, True, rate, 0, 0)
+        if pool == ops.AVERAGE and before.wide and not rate and self.forward[-1:] and self.forward[-1].kind == CONVOLVE:
+            # Nobody else reads a convolution's sums: the activations take their place, and need not be computed again on the way back.
+            self.averaged(before, out, activation)
+            return
         picks = pool == ops.MAX and not ops.output_tells(plan)
         picked = self.part(count * (4 if before.wide else 2)) if picks else NOTHING
         code = self.part(count) if pool == ops.MAX or rate else NOTHING
@@ -338,6 +342,17 @@ class _Writer:
             (BACKWARD, (inputs, NOTHING, code, tells, *none, out.gradient, before.gradient, NOTHING, NOTHING)),
             (*sizes, 0, 0, 0.0, 0.0, rate),
             self.drawing(drop) if rate else None,
+        )
+        self.values = out
+
+    def averaged(self, before: Values, out: Values, activation: int) -> None:
+        """Activation and average-pooling, where the activations are kept."""
+        rest = (NOTHING,) * 6
+        sizes = (self.batch, before.channels, before.height, before.width, activation, ops.NONE, ops.AVERAGE, before.wide, True, self.threads)
+        self.add(
+            (FORWARD, (before.at, out.at, NOTHING, before.at, *rest, NOTHING, NOTHING, NOTHING, NOTHING)),
+            (BACKWARD, (NOTHING, NOTHING, NOTHING, before.at, *rest, out.gradient, before.gradient, NOTHING, NOTHING)),
+            (*sizes, 0, 0, 0.0, 0.0, 0.0),
         )
         self.values = out
 

@@ -55,7 +55,7 @@ def refused(code: int, arguments: list[object], *words: str) -> Done:
         ("train mlp --set optim.lr=fast", "optim.lr: input should be a valid number"),
         ("train mlp --set optim.name=adm", "did you mean 'adam'?"),
         ("train mlp --set optim.lr", "'optim.lr' is not of the form key=value"),
-        ("train mlp --set train.epochs=0", "train.epochs: input should be greater than or equal to 1"),
+        ("train mlp --set train.epochs=0", "train.epochs: input should be greater than 0"),
         ("train mlp --set seed=-3", "seed: input should be greater than or equal to 0"),
         ("train mlp --set seed=true", "seed: input should not be true or false (given: True)"),
         ("train mlp --set optim.lr=true", "optim.lr: input should not be true or false (given: True)"),

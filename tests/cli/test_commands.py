@@ -425,8 +425,8 @@ def test_quickstart_without_data(monkeypatch: pytest.MonkeyPatch, no_network: No
     assert [opening.reason for opening in shown.evaluation.openings] == ["quickstart, once at its end"]
 
 
-@pytest.mark.parametrize(("hold", "epochs"), [(0, 1), (3, 3), (500, None)])
-def test_quickstart_trains_as_many_epochs_as_its_minutes_hold(hold: int, epochs: int | None) -> None:
+@pytest.mark.parametrize(("hold", "epochs"), [(0.1, 0.1), (3, 3), (7.5, 7.5), (500, None)])
+def test_quickstart_trains_as_many_epochs_as_its_minutes_hold(hold: float, epochs: float | None) -> None:
     loaded = recipe.load("compact")
     shortened = quickstart._shortened(loaded, hold)
     assert shortened.recipe.train.epochs == (epochs or loaded.recipe.train.epochs)

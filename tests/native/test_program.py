@@ -75,6 +75,26 @@ NETWORKS: dict[str, Any] = {
         ),
         nn.Sequential(nn.Flatten(), nn.Identity(), Linear(5 * 12 * 12, 10, bias=False)),
     ),
+    "averages, odd sides": lambda: Network(
+        nn.Sequential(
+            Conv2d(1, 3, 2),
+            Tail(3, activation="sigmoid", pool="average"),
+            Conv2d(3, 8, 3),
+            Tail(8, activation="tanh", pool="average"),
+            Conv2d(8, 13, 2),
+            Tail(13, activation="relu", pool="average"),
+        ),
+        nn.Sequential(nn.Flatten(), Linear(13 * 2 * 2, 10)),
+    ),
+    "averages of what others still read": lambda: Network(
+        nn.Sequential(
+            Conv2d(1, 6, 5),
+            Tail(6, activation="relu", pool="max"),
+            Tail(6, activation="tanh", pool="average"),
+            Tail(6, activation="sigmoid", pool="average"),
+        ),
+        nn.Sequential(nn.Flatten(), Linear(6 * 3 * 3, 10)),
+    ),
 }
 
 
@@ -126,11 +146,15 @@ def test_two_steps_may_be_under_way_at_once() -> None:
 
 
 def test_results_do_not_depend_on_the_number_of_threads(threads: None) -> None:
-    network, images = built(NETWORKS["sigmoid, max, dropout"]()), batch(37)
-    results = []
+    for name, autocast in (("sigmoid, max, dropout", True), ("averages, odd sides", False)):
+        of_any_number_of_threads(built(NETWORKS[name]()), autocast)
+
+
+def of_any_number_of_threads(network: Network, autocast: bool) -> None:
+    images, results = batch(37), []
     for count in (1, 2, 3):
         torch.set_num_threads(count)
-        results.append(step(network, images, autocast=True))
+        results.append(step(network, images, autocast))
     for name, value in results[0].items():
         assert all(torch.equal(value, other[name]) for other in results[1:]), name
 
