@@ -45,7 +45,11 @@ INLINE void NAME(spread)(const F *in, F *out) {
     out[3] = even_two + odd_two, out[4] = even_two - odd_two;
     out[5] = in[1] * 4.0f - in[3] * 5.0f + in[5];
 }
-static const float NAME(point_scale)[POINTS] = {1 / 4.0f, -1 / 6.0f, -1 / 6.0f, 1 / 24.0f, 1 / 24.0f, 1};
+/* The constants, of points in both directions. */
+INLINE void NAME(point_scales)(float *scale) {
+    static const float of[POINTS] = {1 / 4.0f, -1 / 6.0f, -1 / 6.0f, 1 / 24.0f, 1 / 24.0f, 1};
+    for (int point = 0; point < ALL_POINTS; point++) scale[point] = of[point / POINTS] * of[point % POINTS];
+}
 
 /* ---- tiles ----------------------------------------------------------------------------------------------------------------- */
 
@@ -151,24 +155,50 @@ INLINE void NAME(rows_of_product)(const float *a, int64_t row, int64_t column, c
 
 /* ---- forward, and the gradient of the input ---------------------------------------------------------------------------------- */
 
+/* Copy LANES rows of LANES numbers, rows becoming columns. */
+INLINE void NAME(turn)(const float *from, int64_t from_row, float *to, int64_t to_row) {
+    __m256 row[LANES], pair[LANES], four[LANES];
+    UNROLL for (int i = 0; i < LANES; i++) row[i] = _mm256_loadu_ps(from + i * from_row);
+    UNROLL for (int i = 0; i < LANES; i += 2) {
+        pair[i] = _mm256_unpacklo_ps(row[i], row[i + 1]);
+        pair[i + 1] = _mm256_unpackhi_ps(row[i], row[i + 1]);
+    }
+    UNROLL for (int i = 0; i < LANES; i += 4)
+        UNROLL for (int j = 0; j < 2; j++) {
+            four[i + 2 * j] = _mm256_shuffle_ps(pair[i + j], pair[i + j + 2], 0x44);
+            four[i + 2 * j + 1] = _mm256_shuffle_ps(pair[i + j], pair[i + j + 2], 0xEE);
+        }
+    UNROLL for (int i = 0; i < 4; i++) {
+        _mm256_storeu_ps(to + i * to_row, _mm256_permute2f128_ps(four[i], four[i + 4], 0x20));
+        _mm256_storeu_ps(to + (i + 4) * to_row, _mm256_permute2f128_ps(four[i], four[i + 4], 0x31));
+    }
+}
 /* Copy LANES × LANES kernels, of neighbouring inputs and outputs, from the weights to [size², inputs, outputs] (`out`: the other way).
- * Rows of neighbours in the weights' memory are read and written together. */
+ * Weights have inputs or outputs innermost where they lie channels last, which is fast. */
 INLINE void NAME(copy_kernels)(const struct winograd *w, float *weight, float *kernels, const int size, const int out) {
-    const int along_inputs = w->stride_input == 1;
+    const int64_t input_row = w->stride_input, output_row = w->stride_output;
     for (int y = 0; y < size; y++)
         for (int x = 0; x < size; x++, kernels += LANES * LANES) {
             float *at = weight + y * w->stride_row + x * w->stride_column;
-            for (int i = 0; i < LANES; i++)
-                for (int j = 0; j < LANES; j++) {
-                    const int input = along_inputs ? j : i, output = along_inputs ? i : j;
-                    if (out) at[input * w->stride_input + output * w->stride_output] = kernels[input * LANES + output];
-                    else kernels[input * LANES + output] = at[input * w->stride_input + output * w->stride_output];
+            if (input_row == 1) out ? NAME(turn)(kernels, LANES, at, output_row) : NAME(turn)(at, output_row, kernels, LANES);
+            else if (output_row == 1)
+                UNROLL for (int i = 0; i < LANES; i++) {
+                    if (out) *(F *)(at + i * input_row) = *(const F *)(kernels + i * LANES);
+                    else *(F *)(kernels + i * LANES) = *(const F *)(at + i * input_row);
                 }
+            else
+                for (int i = 0; i < LANES; i++)
+                    for (int j = 0; j < LANES; j++) {
+                        if (out) at[i * input_row + j * output_row] = kernels[i * LANES + j];
+                        else kernels[i * LANES + j] = at[i * input_row + j * output_row];
+                    }
         }
 }
 /* The kernels at all points, as [ALL_POINTS, panels of outputs, inputs, PANEL]; vectors of input channels first … last − 1. */
 INLINE void NAME(kernels_at_points_as)(const struct winograd *w, int64_t first, int64_t last, const int size) {
-    float kernels[LARGEST_KERNEL * LARGEST_KERNEL * LANES * LANES] __attribute__((aligned(64)));
+    float kernels[LARGEST_KERNEL * LARGEST_KERNEL * LANES * LANES] __attribute__((aligned(64))), scale[ALL_POINTS];
+    const int64_t apart = w->kernels_apart; /* a store could change `w`, for all that the compiler knows */
+    NAME(point_scales)(scale);
     for (int64_t input = first * LANES; input < last * LANES; input += LANES)
         for (int64_t output = 0; output < w->panels * PANEL; output += LANES) {
             if (output < w->outputs) NAME(copy_kernels)(w, (float *)w->weight + input * w->stride_input + output * w->stride_output, kernels, size, 0);
@@ -178,8 +208,7 @@ INLINE void NAME(kernels_at_points_as)(const struct winograd *w, int64_t first, 
                 for (int place = 0; place < size * size; place++) kernel[place] = *(const F *)(kernels + (place * LANES + i) * LANES);
                 NAME(evaluate_square)(kernel, values, size);
                 float *to = w->kernels + (output / PANEL * w->inputs + input + i) * PANEL + output % PANEL;
-                for (int point = 0; point < ALL_POINTS; point++, to += w->kernels_apart)
-                    *(F *)to = values[point] * (NAME(point_scale)[point / POINTS] * NAME(point_scale)[point % POINTS]);
+                UNROLL for (int point = 0; point < ALL_POINTS; point++) *(F *)(to + point * apart) = values[point] * scale[point];
             }
         }
 }
@@ -194,9 +223,14 @@ INLINE void NAME(write_tile)(const struct winograd *w, const struct NAME(tile) *
     NAME(gather_square)(values, out, size);
     const int64_t down = w->out_height - tile->y < size ? w->out_height - tile->y : size;
     const int64_t across = w->out_width - tile->x < size ? w->out_width - tile->x : size;
-    float *to = w->out + ((tile->image * w->out_height + tile->y) * w->out_width + tile->x) * w->outputs + channel;
-    for (int64_t y = 0; y < down; y++)
-        for (int64_t x = 0; x < across; x++) *(F *)(to + (y * w->out_width + x) * w->outputs) = out[y * size + x] + bias;
+    const int64_t place = w->outputs, row = w->out_width * place;
+    float *to = w->out + (tile->image * w->out_height + tile->y) * row + tile->x * place + channel;
+    if (down == size && across == size)
+        UNROLL for (int y = 0; y < size; y++)
+            UNROLL for (int x = 0; x < size; x++) *(F *)(to + y * row + x * place) = out[y * size + x] + bias;
+    else
+        for (int64_t y = 0; y < down; y++)
+            for (int64_t x = 0; x < across; x++) *(F *)(to + y * row + x * place) = out[y * size + x] + bias;
 }
 INLINE void NAME(convolve_tiles_as)(const struct winograd *w, int64_t first, int64_t last, float *inputs, float *sums, const int size) {
     const int64_t columns = w->panels * PANEL, count = last - first;
@@ -240,13 +274,14 @@ INLINE void NAME(gradient_at_points)(const struct winograd *w, int64_t number, f
     const float *image = w->grad_out + tile.image * w->out_height * w->out_width * w->outputs;
     struct NAME(window) window = NAME(window_at)(image, w->out_height, w->out_width, w->outputs, tile.y, tile.x, size);
     const int whole = NAME(whole)(&window, size);
+    const int64_t apart = w->columns_apart;
     for (int64_t channel = 0; channel < w->outputs; channel += LANES) {
         F gradient[LARGEST_KERNEL * LARGEST_KERNEL], values[ALL_POINTS];
         for (int y = 0; y < size; y++)
             for (int x = 0; x < size; x++) gradient[y * size + x] = NAME(place_of)(&window, y, x, channel, whole);
         NAME(evaluate_square)(gradient, values, size);
         float *at = to + channel / PANEL * w->at_once * PANEL + channel % PANEL;
-        for (int point = 0; point < ALL_POINTS; point++, at += w->columns_apart) *(F *)at = values[point];
+        UNROLL for (int point = 0; point < ALL_POINTS; point++) *(F *)(at + point * apart) = values[point];
     }
 }
 /* Tiles first … last − 1 of a group: their inputs and gradients at all points. */
@@ -278,14 +313,15 @@ static void NAME(add_products)(const struct job *job, int64_t first, int64_t las
 }
 /* The sums to gradients of the weights; vectors of input channels first … last − 1. */
 INLINE void NAME(kernels_from_points_as)(const struct winograd *w, int64_t first, int64_t last, const int size) {
-    float kernels[LARGEST_KERNEL * LARGEST_KERNEL * LANES * LANES] __attribute__((aligned(64)));
+    float kernels[LARGEST_KERNEL * LARGEST_KERNEL * LANES * LANES] __attribute__((aligned(64))), scale[ALL_POINTS];
+    const int64_t apart = w->kernels_apart;
+    NAME(point_scales)(scale);
     for (int64_t input = first * LANES; input < last * LANES; input += LANES)
         for (int64_t output = 0; output < w->outputs; output += LANES) {
             for (int i = 0; i < LANES; i++) {
                 F values[ALL_POINTS], kernel[LARGEST_KERNEL * LARGEST_KERNEL];
                 const float *from = w->sums + (input + i) * w->panels * PANEL + output;
-                for (int point = 0; point < ALL_POINTS; point++, from += w->kernels_apart)
-                    values[point] = *(const F *)from * (NAME(point_scale)[point / POINTS] * NAME(point_scale)[point % POINTS]);
+                UNROLL for (int point = 0; point < ALL_POINTS; point++) values[point] = *(const F *)(from + point * apart) * scale[point];
                 NAME(gather_square)(values, kernel, size);
                 for (int place = 0; place < size * size; place++) *(F *)(kernels + (place * LANES + i) * LANES) = kernel[place];
             }

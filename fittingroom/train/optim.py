@@ -116,10 +116,10 @@ class Adam(torch.optim.Optimizer):
         self._counts.add_(1)
         means, squares = [state["exp_avg"] for state in states], [state["exp_avg_sq"] for state in states]
         self._update(
-            parameters,
-            [parameter.grad for parameter in parameters],
-            means,
-            squares,
+            [_in_order(parameter) for parameter in parameters],
+            [_in_order(parameter.grad) for parameter in parameters],
+            [_in_order(mean) for mean in means],
+            [_in_order(square) for square in squares],
             [],
             [state["step"] for state in states],
             lr=group["lr"],
@@ -152,6 +152,13 @@ class Adam(torch.optim.Optimizer):
         super().load_state_dict(state_dict)
         if self.state:
             self._count_together()
+
+
+def _in_order(tensor: Any) -> Tensor:
+    """The same numbers in the order in which they lie in memory: PyTorch's fused kernel copies gradients that lie otherwise, for nothing."""
+    if tensor.is_contiguous() or not tensor.is_contiguous(memory_format=torch.channels_last):
+        return tensor  # type: ignore[no-any-return]
+    return tensor.permute(0, 2, 3, 1)  # type: ignore[no-any-return]
 
 
 class Muon(torch.optim.Optimizer):
