@@ -123,7 +123,7 @@ def where(minutes: int) -> dict[str, float]:
         "start, data, a look at the pace": told[0] - seconds[0] - looking,
         "validation and checkpoints": between + looking,
         "weights, predictions, evaluation": total - told[-1],
-        "minutes left over, since they hold no other epoch": 60 * minutes - total,
+        "minutes left over": 60 * minutes - total,
     }
 
 

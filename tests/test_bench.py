@@ -166,6 +166,25 @@ def test_the_caption_says_what_was_not_as_it_should_be() -> None:
     assert "its load was up to 3.5, and too high in 1 of 42 rounds" in pages.caption(record)
 
 
+def test_a_record_keeps_what_was_not_measured_anew() -> None:
+    before, now = made_record(), made_record()
+    before["environment"]["commit"] = "ba9876543210+"
+    before["cells"][2]["commit"] = "older"
+    now["cells"], now["learning"], now["inference"] = [now["cells"][5], now["cells"][0]], [], []
+    whole = summary.completed(now, before)
+    assert [(cell["network"], cell["batch"]) for cell in whole["cells"]] == [(cell["network"], cell["batch"]) for cell in before["cells"]]
+    assert [cell.get("commit") for cell in whole["cells"]] == [None, "ba9876543210+", "older", *["ba9876543210+"] * 2, None, *["ba9876543210+"] * 2]
+    assert whole["environment"] == now["environment"]
+    said = pages.caption(whole)
+    assert "Of an earlier program (older) are training of `standard`." in said
+    assert "(ba9876543210) are training of `lenet5`, training of `standard`" in said
+    assert "the check of learning of `lenet5`, predicting of `lenet5`." in said
+    assert "an earlier program" not in pages.caption(now)
+    before["environment"]["processor"] = "another"
+    with pytest.raises(ValueError, match="another processor"):
+        summary.completed(now, before)
+
+
 def test_comparisons_that_tell_nothing_are_named() -> None:
     record = made_record()
     assert "Nothing is told" not in pages.learning(record)

@@ -14,6 +14,7 @@ import json
 import os
 import random
 import shutil
+import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -108,6 +109,7 @@ class Settings:
         threads: of each peer.
         folder: where unfinished work is kept.
         share: of the images of LEARNING that are used; 1 for a benchmark that is recorded.
+        onto_record: whether the committed record is to keep what is not measured now.
     """
 
     rounds: int
@@ -118,6 +120,7 @@ class Settings:
     threads: int
     folder: Path
     share: float
+    onto_record: bool = False
 
     @property
     def complete(self) -> bool:
@@ -444,6 +447,8 @@ def arguments() -> Settings:
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "bench")
     of_images = "of the images of the check that all learn equally well; for trying out"
     parser.add_argument("--share", type=seconds_above_0, default=1.0, help=of_images)
+    kept = "the record keeps what is not measured now, and says of which program that is"
+    parser.add_argument("--onto-record", action="store_true", help=kept)
     given = parser.parse_args()
     networks = tuple(given.networks.replace(",", " ").split())
     if unknown := set(networks) - set(NETWORKS):
@@ -455,7 +460,7 @@ def arguments() -> Settings:
     stages = tuple(given.stages.replace(",", " ").split())
     if unknown := set(stages) - set(STAGES):
         parser.error(f"unknown stage {', '.join(sorted(unknown))}; known: {', '.join(STAGES)}")
-    return Settings(given.rounds, given.seconds, networks, batches, stages, given.threads, given.folder.resolve(), given.share)
+    return Settings(given.rounds, given.seconds, networks, batches, stages, given.threads, given.folder.resolve(), given.share, given.onto_record)
 
 
 def main() -> None:
@@ -466,15 +471,20 @@ def main() -> None:
     bench = Bench(settings)
     bench.run()
     print(f"\ntook {(time.monotonic() - began) / 60:.1f} minutes\n")
-    if bench.record["cells"]:
-        print(pages.report(bench.record))
-    lacking = missing(bench.record)
+    record, path = bench.record, record_of("bench", bench.record["environment"]["kernels"])
+    if settings.onto_record and path.exists():
+        try:
+            record = summary.completed(record, json.loads(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            sys.exit(f"{path.relative_to(ROOT)}: {error}")
+    if record["cells"]:
+        print(pages.report(record))
+    lacking = missing(record)
     if lacking or not settings.complete:
         print(f"not recorded: {'; '.join(lacking) or f'{FEWEST} rounds and all images are needed'}")
         return
-    record = record_of("bench", bench.record["environment"]["kernels"])
-    write_json(record, bench.record)
-    print(f"recorded in {record.relative_to(ROOT)}")
+    write_json(path, record)
+    print(f"recorded in {path.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.peers.case import USUAL_RATE
 from benchmarks.peers.drawing import drawing
-from benchmarks.peers.summary import TELLING, Spread, agrees, fastest, geometric_mean, learnt, noise, over_limit, ratios, rivals, spread
+from benchmarks.peers.summary import TELLING, Spread, agrees, earlier, fastest, geometric_mean, learnt, noise, over_limit, ratios, rivals, spread
 from benchmarks.peers.targets import Target, targets
 from benchmarks.places import HIGHEST, read_record
 
@@ -74,6 +74,7 @@ def doubts(record: Record) -> list[str]:
     commit = record["environment"]["commit"] or ""
     if commit.endswith("+"):
         said.append(f"The program was {commit[:-1]} with changes that were not committed.")
+    said += [f"Of an earlier program ({its_commit}) are {what}." for its_commit, what in earlier(record).items()]
     if not all("plain" in cell["peers"] for cell in record["cells"]):
         said.append(
             "It was an earlier form of the benchmark, in which the start of a `DataLoader`'s workers could fall into what was timed: the "

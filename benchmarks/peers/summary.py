@@ -14,6 +14,8 @@ __all__ = [
     "Learnt",
     "Spread",
     "agrees",
+    "completed",
+    "earlier",
     "faster_keras",
     "fastest",
     "geometric_mean",
@@ -158,3 +160,37 @@ def learnt(entry: dict[str, Any]) -> dict[str, Learnt]:
 def noise(entry: dict[str, Any]) -> float:
     """The largest difference of a peer's mean accuracy from ours that can be chance."""
     return max(found.noise for found in learnt(entry).values())
+
+
+def completed(record: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """A record with what only the one before has; each such entry says of which program it is, in `commit`.
+
+    Raises:
+        ValueError: they are of different machines, packages or settings.
+    """
+    for part, own in (("environment", "commit"), ("settings", "sources")):
+        differing = [key for key in record[part] if key != own and record[part][key] != before[part].get(key)]
+        if differing:
+            raise ValueError(f"was measured with another {differing[0]}, so nothing of it goes with what is measured now")
+    result = dict(record)
+    for part in ("cells", "learning", "inference"):
+        there = {_key(entry) for entry in record[part]}
+        kept = [{"commit": before["environment"]["commit"]} | entry for entry in before[part] if _key(entry) not in there]
+        order = [_key(entry) for entry in before[part]]
+        entries = [*record[part], *kept]
+        result[part] = sorted(entries, key=lambda entry: order.index(_key(entry)) if _key(entry) in order else len(order))
+    return result
+
+
+def _key(entry: dict[str, Any]) -> tuple[Any, ...]:
+    return entry["network"], entry.get("batch")
+
+
+def earlier(record: dict[str, Any]) -> dict[str, str]:
+    """What of a record is of earlier programs, in words, by their commits."""
+    found: dict[str, list[str]] = {}
+    for part, what in (("cells", "training"), ("learning", "the check of learning"), ("inference", "predicting")):
+        for entry in record[part]:
+            if "commit" in entry:
+                found.setdefault(str(entry["commit"]).rstrip("+"), []).append(f"{what} of `{entry['network']}`")
+    return {commit: ", ".join(dict.fromkeys(said)) for commit, said in found.items()}
