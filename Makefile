@@ -38,7 +38,7 @@ $(VENV)/.ready-cluster: $(VENV)/.ready requirements-cluster.lock
 bench: $(VENV)/.ready $(VENV)-bench/.ready
 	PYTHONPATH=. $(VENV)-bench/bin/python -m benchmarks.peers.bench \
 	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(NETWORKS),--networks "$(NETWORKS)") \
-	  $(if $(BATCHES),--batches "$(BATCHES)") $(if $(STAGES),--stages "$(STAGES)")
+	  $(if $(BATCHES),--batches "$(BATCHES)") $(if $(STAGES),--stages "$(STAGES)") $(if $(ONTO_RECORD),--onto-record)
 	$(BIN)/python -m benchmarks.pages
 
 pages: $(VENV)/.ready

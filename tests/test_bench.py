@@ -173,12 +173,12 @@ def test_a_record_keeps_what_was_not_measured_anew() -> None:
     now["cells"], now["learning"], now["inference"] = [now["cells"][5], now["cells"][0]], [], []
     whole = summary.completed(now, before)
     assert [(cell["network"], cell["batch"]) for cell in whole["cells"]] == [(cell["network"], cell["batch"]) for cell in before["cells"]]
-    assert [cell.get("commit") for cell in whole["cells"]] == [None, "ba9876543210+", "older", *["ba9876543210+"] * 2, None, *["ba9876543210+"] * 2]
+    commits = [cell.get("commit") for cell in whole["cells"]]
+    assert commits == [None, "ba9876543210+", "older", *["ba9876543210+"] * 2, None, *["ba9876543210+"] * 2]
     assert whole["environment"] == now["environment"]
     said = pages.caption(whole)
-    assert "Of an earlier program (older) are training of `standard`." in said
-    assert "(ba9876543210) are training of `lenet5`, training of `standard`" in said
-    assert "the check of learning of `lenet5`, predicting of `lenet5`." in said
+    assert "Of an earlier program (older) are the training of `standard`." in said
+    assert "(ba9876543210) are the training of all networks, the check of learning of `lenet5`, the predicting of `lenet5`." in said
     assert "an earlier program" not in pages.caption(now)
     before["environment"]["processor"] = "another"
     with pytest.raises(ValueError, match="another processor"):

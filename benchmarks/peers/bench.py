@@ -460,7 +460,8 @@ def arguments() -> Settings:
     stages = tuple(given.stages.replace(",", " ").split())
     if unknown := set(stages) - set(STAGES):
         parser.error(f"unknown stage {', '.join(sorted(unknown))}; known: {', '.join(STAGES)}")
-    return Settings(given.rounds, given.seconds, networks, batches, stages, given.threads, given.folder.resolve(), given.share, given.onto_record)
+    folder = given.folder.resolve()
+    return Settings(given.rounds, given.seconds, networks, batches, stages, given.threads, folder, given.share, given.onto_record)
 
 
 def main() -> None:

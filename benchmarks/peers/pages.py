@@ -9,7 +9,20 @@ from typing import Any
 
 from benchmarks.peers.case import USUAL_RATE
 from benchmarks.peers.drawing import drawing
-from benchmarks.peers.summary import TELLING, Spread, agrees, earlier, fastest, geometric_mean, learnt, noise, over_limit, ratios, rivals, spread
+from benchmarks.peers.summary import (
+    TELLING,
+    Spread,
+    agrees,
+    earlier,
+    fastest,
+    geometric_mean,
+    learnt,
+    noise,
+    over_limit,
+    ratios,
+    rivals,
+    spread,
+)
 from benchmarks.peers.targets import Target, targets
 from benchmarks.places import HIGHEST, read_record
 

@@ -189,8 +189,12 @@ def _key(entry: dict[str, Any]) -> tuple[Any, ...]:
 def earlier(record: dict[str, Any]) -> dict[str, str]:
     """What of a record is of earlier programs, in words, by their commits."""
     found: dict[str, list[str]] = {}
-    for part, what in (("cells", "training"), ("learning", "the check of learning"), ("inference", "predicting")):
+    for part, what in (("cells", "the training"), ("learning", "the check of learning"), ("inference", "the predicting")):
+        networks: dict[str, dict[str, None]] = {}
         for entry in record[part]:
             if "commit" in entry:
-                found.setdefault(str(entry["commit"]).rstrip("+"), []).append(f"{what} of `{entry['network']}`")
-    return {commit: ", ".join(dict.fromkeys(said)) for commit, said in found.items()}
+                networks.setdefault(str(entry["commit"]).rstrip("+"), {})[f"`{entry['network']}`"] = None
+        for commit, names in networks.items():
+            of_all = len(names) == len({entry["network"] for entry in record[part]}) > 1
+            found.setdefault(commit, []).append(f"{what} of {'all networks' if of_all else ' and '.join(names)}")
+    return {commit: ", ".join(said) for commit, said in found.items()}

@@ -348,11 +348,11 @@ class _Writer:
     def averaged(self, before: Values, out: Values, activation: int) -> None:
         """Activation and average-pooling, where the activations are kept."""
         rest = (NOTHING,) * 6
-        sizes = (self.batch, before.channels, before.height, before.width, activation, ops.NONE, ops.AVERAGE, before.wide, True, self.threads)
+        switches = (activation, ops.NONE, ops.AVERAGE, before.wide, True, self.threads)
         self.add(
             (FORWARD, (before.at, out.at, NOTHING, before.at, *rest, NOTHING, NOTHING, NOTHING, NOTHING)),
             (BACKWARD, (NOTHING, NOTHING, NOTHING, before.at, *rest, out.gradient, before.gradient, NOTHING, NOTHING)),
-            (*sizes, 0, 0, 0.0, 0.0, 0.0),
+            (self.batch, before.channels, before.height, before.width, *switches, 0, 0, 0.0, 0.0, 0.0),
         )
         self.values = out
 

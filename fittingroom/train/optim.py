@@ -155,7 +155,7 @@ class Adam(torch.optim.Optimizer):
 
 
 def _in_order(tensor: Any) -> Tensor:
-    """The same numbers in the order in which they lie in memory: PyTorch's fused kernel copies gradients that lie otherwise, for nothing."""
+    """The same numbers in the order in which they lie: PyTorch's fused kernel copies gradients that lie otherwise, for nothing."""
     if tensor.is_contiguous() or not tensor.is_contiguous(memory_format=torch.channels_last):
         return tensor  # type: ignore[no-any-return]
     return tensor.permute(0, 2, 3, 1)  # type: ignore[no-any-return]
