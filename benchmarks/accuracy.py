@@ -157,7 +157,7 @@ def _table(record: dict[str, Any]) -> str:
                 f"{one['minutes']}",
                 f"`{one['name']}`",
                 f"{statistics.median(seconds):.0f} s ({min(seconds):.0f} … {max(seconds):.0f})",
-                f"{statistics.median(epochs):.0f} ({min(epochs)} … {max(epochs)})",
+                f"{statistics.median(epochs):.3g} ({min(epochs)} … {max(epochs)})",
                 f"**{statistics.mean(plain):.2f} %** ± {statistics.stdev(plain):.2f} ({', '.join(f'{value:.2f}' for value in plain)})",
                 f"{statistics.mean(mirrored):.2f} % ± {statistics.stdev(mirrored):.2f}",
             ]

@@ -32,7 +32,7 @@ class FittingRoomClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
 
     Parameters:
         model: a network's name (`fittingroom models`).
-        epochs: passes over the training data.
+        epochs: passes over the training data; with a fraction, the last is cut short.
         batch_size: images a step.
         lr: learning rate.
         optimiser: `sgd`, `adam`, `adamw`, `rmsprop` or `muon`.
@@ -50,7 +50,7 @@ class FittingRoomClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         self,
         model: str = "mlp",
         *,
-        epochs: int = 30,
+        epochs: float = 30,
         batch_size: int = 32,
         lr: float = 1e-3,
         optimiser: str = "adam",

@@ -57,10 +57,12 @@ class Pace:
     def epochs(self, seconds: float) -> int | float:
         """How many epochs can be trained, judged and written down in so many seconds: where they are few, to a hundredth, or 0."""
         whole, rest = divmod(max(0.0, PLANNED * seconds - self.validation - WRITING_SECONDS), self.epoch)
-        part = max(0, floor(100 * (rest - self.validation) / self.training)) / 100
-        if whole >= WHOLE_FROM or not part:
+        # What was computed from so many hundredths must not lose one by rounding.
+        hundredths = min(99, max(0, floor(100 * (rest - self.validation) / self.training + 1e-6)))
+        if whole >= WHOLE_FROM or not hundredths:
             return min(MOST_EPOCHS, int(whole))
-        return whole + part if whole + part >= LEAST_EPOCHS else 0
+        found = round(whole + hundredths / 100, 2)
+        return found if found >= LEAST_EPOCHS else 0
 
     def least(self) -> float:
         """The seconds that the least part of an epoch needs."""

@@ -49,8 +49,8 @@ __all__ = [
 Scalar = bool | int | float | str
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
-Length = Annotated[float, Field(gt=0, le=100_000)]
-WholeLength = Annotated[int, Field(gt=0, le=100_000)]
+Epochs = Annotated[float, Field(gt=0, le=100_000)]
+WholeEpochs = Annotated[int, Field(gt=0, le=100_000)]
 
 
 class Table(BaseModel):
@@ -270,7 +270,7 @@ class Stop(Table):
 class Train(Table):
     """The loop."""
 
-    epochs: Length | WholeLength = 10
+    epochs: Epochs | WholeEpochs = 10
     """Passes over the training images; at most, where `stop` is given. With a fraction, `3.5`, the last is cut short."""
     batch_size: int = Field(32, ge=1, le=65_536)
     """Images a step."""

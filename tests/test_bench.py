@@ -177,9 +177,13 @@ def test_a_record_keeps_what_was_not_measured_anew() -> None:
     assert commits == [None, "ba9876543210+", "older", *["ba9876543210+"] * 2, None, *["ba9876543210+"] * 2]
     assert whole["environment"] == now["environment"]
     said = pages.caption(whole)
-    assert "Of an earlier program (older) are the training of `standard`." in said
-    assert "(ba9876543210) are the training of all networks, the check of learning of `lenet5`, the predicting of `lenet5`." in said
+    assert "Of an earlier program (older) are the training of `standard` at batch 32." in said
+    assert "(ba9876543210, with changes that were not committed) are the training of `lenet5` at batch 128 and " in said
+    assert "and `standard` at batch 128 and `three-block` at batch 32 and `resnet20`, the check of learning of `lenet5`, " in said
     assert "an earlier program" not in pages.caption(now)
+    now["cells"], now["environment"]["commit"] = [], "ba9876543210+"
+    before["cells"][2].pop("commit")
+    assert "an earlier program" not in pages.caption(summary.completed(now, before))
     before["environment"]["processor"] = "another"
     with pytest.raises(ValueError, match="another processor"):
         summary.completed(now, before)

@@ -134,7 +134,7 @@ def test_overrides_reach_the_recipe(split: list[np.ndarray]) -> None:
         ({"model": "knn"}, "classical"),
         ({"optimiser": "adma"}, "did you mean 'adam'"),
         ({"lr": 0}, "greater than 0"),
-        ({"epochs": 0}, "greater than or equal to 1"),
+        ({"epochs": 0}, "greater than 0"),
         ({"overrides": {"augment.flp": True}}, "did you mean 'augment.flip'"),
         ({"overrides": {"train.stop": {}}}, "there are no validation images"),
         ({"overrides": {"model.hidden": "wide"}}, "hidden"),

@@ -470,14 +470,16 @@ def main() -> None:
     print(f"about {settings.minutes:.0f} minutes on {settings.threads} free cores; it can be stopped and started again", flush=True)
     began = time.monotonic()
     bench = Bench(settings)
+    path = record_of("bench", bench.record["environment"]["kernels"])
+    before = json.loads(path.read_text(encoding="utf-8")) if settings.onto_record and path.exists() else None
+    try:
+        if before is not None:
+            summary.check_alike(bench.record, before)
+    except ValueError as error:
+        sys.exit(f"{path.relative_to(ROOT)}: {error}")
     bench.run()
     print(f"\ntook {(time.monotonic() - began) / 60:.1f} minutes\n")
-    record, path = bench.record, record_of("bench", bench.record["environment"]["kernels"])
-    if settings.onto_record and path.exists():
-        try:
-            record = summary.completed(record, json.loads(path.read_text(encoding="utf-8")))
-        except ValueError as error:
-            sys.exit(f"{path.relative_to(ROOT)}: {error}")
+    record = bench.record if before is None else summary.completed(bench.record, before)
     if record["cells"]:
         print(pages.report(record))
     lacking = missing(record)

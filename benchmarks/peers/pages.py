@@ -87,7 +87,9 @@ def doubts(record: Record) -> list[str]:
     commit = record["environment"]["commit"] or ""
     if commit.endswith("+"):
         said.append(f"The program was {commit[:-1]} with changes that were not committed.")
-    said += [f"Of an earlier program ({its_commit}) are {what}." for its_commit, what in earlier(record).items()]
+    for its_commit, what in earlier(record).items():
+        changed = ", with changes that were not committed" if its_commit.endswith("+") else ""
+        said.append(f"Of an earlier program ({its_commit.rstrip('+')}{changed}) are {what}.")
     if not all("plain" in cell["peers"] for cell in record["cells"]):
         said.append(
             "It was an earlier form of the benchmark, in which the start of a `DataLoader`'s workers could fall into what was timed: the "

@@ -14,6 +14,7 @@ __all__ = [
     "Learnt",
     "Spread",
     "agrees",
+    "check_alike",
     "completed",
     "earlier",
     "faster_keras",
@@ -162,8 +163,8 @@ def noise(entry: dict[str, Any]) -> float:
     return max(found.noise for found in learnt(entry).values())
 
 
-def completed(record: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """A record with what only the one before has; each such entry says of which program it is, in `commit`.
+def check_alike(record: dict[str, Any], before: dict[str, Any]) -> None:
+    """Whether two records may be put together.
 
     Raises:
         ValueError: they are of different machines, packages or settings.
@@ -172,6 +173,15 @@ def completed(record: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
         differing = [key for key in record[part] if key != own and record[part][key] != before[part].get(key)]
         if differing:
             raise ValueError(f"was measured with another {differing[0]}, so nothing of it goes with what is measured now")
+
+
+def completed(record: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """A record with what only the one before has; each such entry says of which program it is, in `commit`.
+
+    Raises:
+        ValueError: see `check_alike`.
+    """
+    check_alike(record, before)
     result = dict(record)
     for part in ("cells", "learning", "inference"):
         there = {_key(entry) for entry in record[part]}
@@ -187,14 +197,24 @@ def _key(entry: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def earlier(record: dict[str, Any]) -> dict[str, str]:
-    """What of a record is of earlier programs, in words, by their commits."""
+    """What of a record is of earlier programs, in words, by their commits; one that ends with + had changes that were not committed."""
     found: dict[str, list[str]] = {}
     for part, what in (("cells", "the training"), ("learning", "the check of learning"), ("inference", "the predicting")):
-        networks: dict[str, dict[str, None]] = {}
+        entries: dict[str, list[dict[str, Any]]] = {}
         for entry in record[part]:
-            if "commit" in entry:
-                networks.setdefault(str(entry["commit"]).rstrip("+"), {})[f"`{entry['network']}`"] = None
-        for commit, names in networks.items():
-            of_all = len(names) == len({entry["network"] for entry in record[part]}) > 1
-            found.setdefault(commit, []).append(f"{what} of {'all networks' if of_all else ' and '.join(names)}")
+            if entry.get("commit", record["environment"]["commit"]) != record["environment"]["commit"]:
+                entries.setdefault(entry["commit"], []).append(entry)
+        for commit, some in entries.items():
+            of = "all networks" if len(some) == len(record[part]) > 1 else " and ".join(_named(some, record[part]))
+            found.setdefault(commit, []).append(f"{what} of {of}")
     return {commit: ", ".join(said) for commit, said in found.items()}
+
+
+def _named(some: list[dict[str, Any]], of_all: list[dict[str, Any]]) -> list[str]:
+    """The networks of some entries, with the batch sizes where not all of a network's are among them."""
+    names = []
+    for network in dict.fromkeys(entry["network"] for entry in some):
+        own, all_own = ([entry for entry in entries if entry["network"] == network] for entries in (some, of_all))
+        batches = "" if len(own) == len(all_own) else f" at batch {' and '.join(str(entry['batch']) for entry in own)}"
+        names.append(f"`{network}`{batches}")
+    return names

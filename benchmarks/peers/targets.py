@@ -168,12 +168,12 @@ def why_epochs(one: dict[str, Any], kernels: str) -> Iterator[str]:
     held = statistics.median(run["epochs"] for run in one["runs"])
     profile = profiles.profile_of(name, batch, kernels)
     if profile is None:
-        yield f"The minutes held {held:.0f} epochs; where the time of a step goes is not measured yet."
+        yield f"The minutes held {held:.3g} epochs; where the time of a step goes is not measured yet."
         return
     step, limit = profiles.pace(name, batch, kernels), profile["limit_seconds"]
     steps = IMAGES * (1 - one["recipe"]["data"]["validation"]) / batch
     yield (
-        f"The minutes held {held:.0f} epochs, whose steps alone take {held * steps * step.middle:.0f} s at the pace of the profile "
+        f"The minutes held {held:.3g} epochs, whose steps alone take {held * steps * step.middle:.0f} s at the pace of the profile "
         f"({held * steps * step.low:.0f} to {held * steps * step.high:.0f} in its rounds)."
     )
     if profile["seconds"] < limit:  # of the same round

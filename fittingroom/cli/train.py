@@ -65,7 +65,7 @@ def train(
     data: Data = None,
     changes: Changes = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Short for --set seed=N.", show_default=False)] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Short for --set train.epochs=N.", show_default=False)] = None,
+    epochs: Annotated[float | None, typer.Option(help="Short for --set train.epochs=N.", show_default=False)] = None,
     minutes: Minutes = None,
     run_dir: RunDir = None,
     resume: Annotated[Path | None, typer.Option("--resume", metavar="RUN", help="Go on with this run.", show_default=False)] = None,
@@ -159,7 +159,7 @@ def _fitted_in(loaded: Loaded, minutes: float, began: float, setting: Setting) -
     epochs = found.epochs(left)
     if not epochs:
         least = math.ceil(10 * (minutes + (found.least() - left) / 60)) / 10
-        takes = f"an epoch of {loaded.recipe.model.name} takes about {found.epoch:.3g} s here"
+        takes = f"an epoch of {loaded.recipe.model.name} takes about {found.epoch:.3g} s here, and a tenth of one is the least"
         raise UsageError(f"{takes}: give --minutes {least:g}, or fewer images by data.limit")
     note(f"{minutes:g} minutes hold {plural(epochs, 'epoch')} of about {found.epoch:.3g} s here: train.epochs = {epochs}")
     origins = {**loaded.origins, "train.epochs": "--minutes"}

@@ -443,31 +443,30 @@ INLINE void NAME(backward_as)(const struct job *shared, int64_t first, int64_t l
 
 /* ---- average-pooling, no norm, no dropout, where activations may take memory: they are kept, and computed once ---------------- */
 
-INLINE int NAME(keeps)(const struct job *job) { return job->pool == AVERAGE && job->picked; }
+INLINE int NAME(keeps)(const struct job *job) { return job->pool == AVERAGE && job->picked; } /* float32 alone: see program.py */
 
 /* The activations of two rows lie behind each other, so that vectors are full whatever the channels. `picked` may be `x`. */
-INLINE void NAME(forward_kept_as)(const struct job *job, int64_t first, int64_t last, int wide, int act) {
+INLINE void NAME(forward_kept_as)(const struct job *job, int64_t first, int64_t last, int act) {
     const int64_t channels = job->channels, row_size = job->width * channels;
     for (int64_t row = first; row < last; row++) {
         int64_t image = row / job->out_height, y = row % job->out_height, from = (image * job->height + y * 2) * row_size;
         for (int64_t i = 0; i < 2 * row_size; i += LANES) {
             K valid = NAME(inside)(2 * row_size - i);
-            NAME(store)(job->picked, from + i, valid, wide, NAME(activate)(NAME(load)(job->x, from + i, valid, wide), act));
+            NAME(store)(job->picked, from + i, valid, 1, NAME(activate)(NAME(load)(job->x, from + i, valid, 1), act));
         }
         for (int64_t x = 0; x < job->out_width; x++)
             for (int64_t c = 0; c < channels; c += LANES) {
                 int64_t at = from + x * 2 * channels + c;
                 K valid = NAME(inside)(channels - c);
-                F sum = NAME(load)(job->picked, at, valid, wide) + NAME(load)(job->picked, at + channels, valid, wide);
-                sum += NAME(load)(job->picked, at + row_size, valid, wide);
-                sum += NAME(load)(job->picked, at + row_size + channels, valid, wide);
-                NAME(store)(job->out, (row * job->out_width + x) * channels + c, valid, wide, sum * 0.25f);
+                F sum = NAME(load)(job->picked, at, valid, 1) + NAME(load)(job->picked, at + channels, valid, 1);
+                sum += NAME(load)(job->picked, at + row_size, valid, 1);
+                sum += NAME(load)(job->picked, at + row_size + channels, valid, 1);
+                NAME(store)(job->out, (row * job->out_width + x) * channels + c, valid, 1, sum * 0.25f);
             }
     }
 }
 static void NAME(forward_kept)(const struct job *job, int64_t first, int64_t last) {
-    if (job->act == TANH && job->wide) NAME(forward_kept_as)(job, first, last, 1, TANH);
-    else NAME(forward_kept_as)(job, first, last, job->wide, job->act);
+    job->act == TANH ? NAME(forward_kept_as)(job, first, last, TANH) : NAME(forward_kept_as)(job, first, last, job->act);
 }
 static void NAME(backward_kept)(const struct job *job, int64_t first, int64_t last) {
     const int64_t channels = job->channels, row_size = job->width * channels, bands = (job->height + 1) / 2;
@@ -484,9 +483,9 @@ static void NAME(backward_kept)(const struct job *job, int64_t first, int64_t la
                     /* The lanes behind a place's channels are those of the next one, which is written after it. */
                     int64_t from = x / 2 * channels + c, at = x * channels + c;
                     K valid = NAME(inside)(from + LANES <= out_size ? LANES : channels - c);
-                    F g = NAME(load)(job->grad_out, row * out_size + from, valid, job->wide) * 0.25f;
-                    F a = NAME(load)(job->picked, start + at, valid, job->wide);
-                    NAME(store)(job->grad_x, start + at, valid, job->wide, NAME(slope)(g, a, job->act));
+                    F g = NAME(load)(job->grad_out, row * out_size + from, valid, 1) * 0.25f;
+                    F a = NAME(load)(job->picked, start + at, valid, 1);
+                    NAME(store)(job->grad_x, start + at, valid, 1, NAME(slope)(g, a, job->act));
                 }
             if (2 * job->out_width < job->width) NAME(uncovered)(job, start + row_size - channels, 1);
         }
@@ -618,7 +617,7 @@ INLINE void NAME(sums_packed)(const struct job *job, int64_t first, int64_t last
         if (HOT(kernel, job, first, last)) return;                                                                                  \
         if (NAME(keeps)(job)) {                                                                                                     \
             NAME(kernel##_kept)(job, first, last);                                                                                  \
-        } else if (NAME(packs)(job)) {                                                                                                     \
+        } else if (NAME(packs)(job)) {                                                                                              \
             NAME(kernel##_packed)(job, first, last);                                                                                \
         } else if (job->act == RELU && job->pool == MAX && whole) {                                                                 \
             if (job->norm == AFTER) NAME(kernel##_as)(job, first, last, WHOLE, RELU, AFTER, MAX);                                   \

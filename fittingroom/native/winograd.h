@@ -16,7 +16,7 @@
 
 /* ---- polynomials ----------------------------------------------------------------------------------------------------------- */
 
-/* Values of a polynomial with `n` coefficients at the points. The constants of the interpolation are left to `point_scale`. */
+/* Values of a polynomial with `n` coefficients at the points. The constants of the interpolation are left to `point_scales`. */
 INLINE void NAME(evaluate)(const F *in, F *out, const int n) {
     F even = in[0], odd = in[1], even_two = in[0], odd_two = in[1] * 2.0f;
     if (n > 2) even += in[2], even_two += in[2] * 4.0f;

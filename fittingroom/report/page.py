@@ -191,7 +191,8 @@ def _summary(run: RunView) -> list[Markup]:
 
 def _training_sentence(run: RunView) -> Markup:
     images = run.training_images or sum(run.samples.get("train", ()))
-    manner = [text.plural(len(run.history), "epoch")] if len(run.history) > 1 else []
+    epochs = min(len(run.history), run.recipe["train"]["epochs"])  # the last may have been cut short
+    manner = [text.plural(epochs, "epoch")] if len(run.history) > 1 else []
     manner += [run.device] if run.device else []
     verb = {"running": "is learning", "created": "is to learn", "finished": "learnt"}.get(run.state, "began to learn")
     return Markup("<strong>{}</strong> {} <strong>{}</strong>{}{}{}.").format(

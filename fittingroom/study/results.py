@@ -356,7 +356,7 @@ OF_RUNS: Mapping[str, Callable[[Result, str], float | None]] = {
     "gap_opens": _measured("gap_opens"),
     "best_epoch": lambda result, _: _number(_best(result, "accuracy")),
     "best_epoch.loss": lambda result, _: _number(_best(result, "loss")),
-    "epochs": lambda result, _: float(len(result.history)),
+    "epochs": lambda result, _: float(min(len(result.history), result.recipe["train"]["epochs"])),
     "epochs_to_95": _measured("epochs_to_95"),
     "loss_rise": _loss_rise,
     "seconds": lambda result, _: float(sum(line["train"]["seconds"] for line in result.history)),

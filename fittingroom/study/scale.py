@@ -277,8 +277,9 @@ def _amount(recipe: Recipe, record: Record) -> float:
     """How many times the training of ``record`` that of ``recipe`` is."""
     classical = models.entry(recipe.model.name).kind == "classical"
     epochs = 1 if classical else recipe.train.epochs
+    trained = 1 if classical else min(len(record.values["history"]), record.recipe.train.epochs)  # fewer where it was stopped early
     size = multiply_adds(recipe) / multiply_adds(record.recipe)
-    return epochs / len(record.values["history"]) * _images(recipe, record) * size
+    return epochs / trained * _images(recipe, record) * size
 
 
 def _images(recipe: Recipe, record: Record) -> float:

@@ -90,8 +90,8 @@ NETWORKS: dict[str, Any] = {
         nn.Sequential(
             Conv2d(1, 6, 5),
             Tail(6, activation="relu", pool="max"),
-            Tail(6, activation="tanh", pool="average"),
             Tail(6, activation="sigmoid", pool="average"),
+            Tail(6, activation="tanh", pool="average"),
         ),
         nn.Sequential(nn.Flatten(), Linear(6 * 3 * 3, 10)),
     ),
@@ -147,10 +147,10 @@ def test_two_steps_may_be_under_way_at_once() -> None:
 
 def test_results_do_not_depend_on_the_number_of_threads(threads: None) -> None:
     for name, autocast in (("sigmoid, max, dropout", True), ("averages, odd sides", False)):
-        of_any_number_of_threads(built(NETWORKS[name]()), autocast)
+        check_any_number_of_threads(built(NETWORKS[name]()), autocast)
 
 
-def of_any_number_of_threads(network: Network, autocast: bool) -> None:
+def check_any_number_of_threads(network: Network, autocast: bool) -> None:
     images, results = batch(37), []
     for count in (1, 2, 3):
         torch.set_num_threads(count)
