@@ -6,6 +6,7 @@ just these (by their hashes) and nothing else. It is complete without its script
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -191,7 +192,8 @@ def _summary(run: RunView) -> list[Markup]:
 
 def _training_sentence(run: RunView) -> Markup:
     images = run.training_images or sum(run.samples.get("train", ()))
-    epochs = min(len(run.history), run.recipe["train"]["epochs"])  # the last may have been cut short
+    planned = run.recipe.get("train", {}).get("epochs", math.inf)
+    epochs = min(len(run.history), planned)  # the last may have been cut short
     manner = [text.plural(epochs, "epoch")] if len(run.history) > 1 else []
     manner += [run.device] if run.device else []
     verb = {"running": "is learning", "created": "is to learn", "finished": "learnt"}.get(run.state, "began to learn")
