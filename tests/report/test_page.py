@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import io
 import re
@@ -54,6 +55,14 @@ class Reader(HTMLParser):
     @property
     def text(self) -> str:
         return re.sub(r"\s+", " ", "".join(self.words))
+
+
+def test_a_last_epoch_that_was_cut_short_is_no_whole_one() -> None:
+    view = finished()
+    whole = len(view.history)
+    assert f"({whole} epochs, " in Reader(render(view)).text
+    shortened = dataclasses.replace(view, recipe={**view.recipe, "train": {"epochs": whole - 0.25}})
+    assert f"({whole - 0.25} epochs, " in Reader(render(shortened)).text
 
 
 @pytest.mark.parametrize("name", PAGES)
