@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 
-__all__ = ["count", "seconds"]
+__all__ = ["count", "counts", "seconds"]
 
 
 def count(text: str) -> int:
@@ -17,6 +17,15 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1")
     return int(text)
+
+
+def counts(text: str) -> list[int]:
+    """Whole numbers from 1, with commas between them.
+
+    Raises:
+        argparse.ArgumentTypeError: one of them is none.
+    """
+    return [count(part) for part in text.split(",")]
 
 
 def seconds(text: str) -> float:

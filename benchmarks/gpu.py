@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.arguments import count
+from benchmarks.arguments import count, counts
 from benchmarks.arguments import seconds as seconds_above_0
 from benchmarks.peers.case import AUGMENTED, CLASSES, EPSILON, NETWORKS, RATE, Split
 from benchmarks.peers.dataloader import Shuffled, loader
@@ -269,7 +269,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=count, default=5)
     parser.add_argument("--seconds", type=seconds_above_0, default=3.0)
     parser.add_argument("--seeds", type=count, default=5)
-    parser.add_argument("--epochs", default="8,16,32")
+    parser.add_argument("--epochs", type=counts, default="8,16,32")
     parser.add_argument("--recipe", default="compact")
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--limit", type=count, help="training images, for trying out")
@@ -284,7 +284,7 @@ def main() -> None:
         values = speed(given.device, given.rounds, given.seconds, given.networks.split(","))
     else:
         changes = {} if given.limit is None else {"data.limit": given.limit}
-        values = accuracy(given.device, given.seeds, [int(count) for count in given.epochs.split(",")], changes, given.recipe)
+        values = accuracy(given.device, given.seeds, given.epochs, changes, given.recipe)
     if given.device == "cuda" and given.limit is None:
         keep(given.command, values)
 
