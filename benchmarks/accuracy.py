@@ -185,6 +185,8 @@ def main() -> None:
     parser.add_argument("--longer", nargs="+", type=Path, help="folders of runs of more epochs")
     given = parser.parse_args()
     if given.longer:
+        if strange := [str(folder) for folder in given.longer if "validation" not in Run(folder).evaluation]:
+            parser.error(f"{strange[0]} is no run that was judged on validation images")
         keep("longer", [longer(folder) for folder in given.longer])
         return
     try:
