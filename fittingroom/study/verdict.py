@@ -11,6 +11,7 @@ The statistics are those of `fittingroom.evaluate.statistics`; this module says 
 * **Count**: the digits. **Consistency**: the audit of the report's own table, and what it states in several places.
 
 One seed never decides unnoticed: the spread over seeds is then taken from the other runs of the study, and the verdict carries a caution.
+A spread of another kind of run can only speak against a figure: one that is too wide for this kind would reproduce anything.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -150,10 +151,12 @@ class _Typical:
     Attributes:
         spread: of one run.
         whose: in words.
+        same_kind: whether it was found on runs of the same kind.
     """
 
     spread: Spread
     whose: str
+    same_kind: bool
 
     def to_json(self) -> dict[str, Any]:
         """As evidence."""
@@ -212,9 +215,10 @@ class _Records:
         Where none of them has two seeds, all runs of the study; None where none of those has either.
         """
         runs = frozenset(name for selection in selections for name, _ in selected(self.study, selection))
-        for names, whose in ((runs, "other runs of the same kind"), (frozenset(self.study.runs), "the study's other runs")):
-            if (spread := self._pooled(metric, names)) is not None:
-                return _Typical(spread, whose)
+        if (spread := self._pooled(metric, runs)) is not None:
+            return _Typical(spread, "other runs of the same kind", same_kind=True)
+        if (spread := self._pooled(metric, frozenset(self.study.runs))) is not None:
+            return _Typical(spread, "the study's other runs", same_kind=False)
         return None
 
     def _pooled(self, metric: str, runs: frozenset[str]) -> Spread | None:
@@ -355,15 +359,25 @@ def _number(claim: Number, records: _Records) -> _Found:
         cautions.append("no run of the study has a second seed: nothing is known of their spread, and the images alone are reckoned with")
     elif typical is not None:
         cautions.append(f"the spread over seeds is that of {typical.whose}")
-    spread = Spread(0.0, 0) if typical is None else typical.spread
-    interval = statistics.new_run_interval(values, images=images, floor=floor, typical=spread)
+
+    def one_more(spread: Spread) -> Interval:
+        interval = statistics.new_run_interval(values, images=images, floor=floor, typical=spread)
+        ends = (0.0, 1.0) if images is not None else (0.0, math.inf) if unit == "images" else (-math.inf, math.inf)
+        return replace(interval, low=max(interval.low, ends[0]), high=min(interval.high, ends[1]))
+
+    alone = one_more(Spread(0.0, 0))
+    interval = alone if typical is None else one_more(typical.spread)
     write = _writer(metric, percent="%" in claim.claimed)
     fits = interval.holds(claimed.value, slack=claimed.resolution)
-    verdict = "reproduced" if fits else "higher than claimed" if mean > claimed.value else "lower than claimed"
-    outside = "" if fits else f", {_apart(abs(mean - claimed.value), metric)} {'below' if mean > claimed.value else 'above'} our mean"
+    # A borrowed spread that is too wide for this kind of run holds any figure: it is believed against a figure, never for it.
+    open_ = fits and typical is not None and not typical.same_kind and not alone.holds(claimed.value, slack=claimed.resolution)
+    verdict = "undecided" if open_ else "reproduced" if fits else "higher than claimed" if mean > claimed.value else "lower than claimed"
+    ours = "mean" if len(values) > 1 else "run"
+    side = f"{_apart(abs(mean - claimed.value), metric)} {'below' if mean > claimed.value else 'above'} our {ours}"
     sentence = (
         f"{_seeds(len(values))} {write(mean)}{' on average' if len(values) > 1 else ''}; one more run would lie between "
-        f"{write(interval.low)} and {write(interval.high)}. The claimed {claim.claimed} lies {'within' if fits else 'outside'}{outside}."
+        f"{write(interval.low)} and {write(interval.high)}. The claimed {claim.claimed} lies {'within' if fits else f'outside, {side}'}"
+        f"{f', but {side}: only a second seed of this run can tell' if open_ else ''}."
     )
     evidence: dict[str, Any] = {
         "claimed": {"printed": claim.claimed, "value": claimed.value, "resolution": claimed.resolution},

@@ -154,11 +154,31 @@ def test_a_number_from_one_seed_says_so(tmp_path: Path) -> None:
     assert any("one seed only (0)" in caution for caution in alone.cautions)
     assert any("nothing is known of their spread" in caution for caution in alone.cautions)
     others = verdict_of(tmp_path, written, lambda study: [result_of(study, "alone", 0, 0.9), *runs_of(study, "plain", [0.88, 0.89, 0.90])])
-    assert others.verdict == "reproduced", "with a spread of a point over seeds, 0.915 is nothing unusual"
+    assert others.verdict == "undecided", "with a spread of a point over seeds 0.915 is nothing unusual, but is this run's spread a point?"
+    assert others.sentence.endswith("lies within, but 1.50 points above our run: only a second seed of this run can tell.")
     assert others.evidence["typical_spread"]["standard_deviation"] == pytest.approx(0.01)
     assert any("the study's other runs" in caution for caution in others.cautions)
     assert any("one seed only" in caution for caution in others.cautions)
     assert others.measured == "0.9000 (one seed)"
+
+
+@pytest.mark.parametrize(
+    ("claimed", "expected"),
+    [("0.901", "reproduced"), ("0.99", "undecided"), ("0.5", "higher than claimed")],
+)
+def test_the_spread_of_another_kind_of_run_speaks_only_against_a_figure(tmp_path: Path, claimed: str, expected: str) -> None:
+    """An interval from 0.7 to beyond 1 would hold anything; what the images alone allow is near enough whatever the spread."""
+    written = claim("number", of={"run": "alone"}, metric="test.accuracy", claimed=claimed)
+    wild = verdict_of(tmp_path, written, lambda s: [result_of(s, "alone", 0, 0.9), *runs_of(s, "plain", [0.80, 0.84, 0.90])])
+    assert wild.verdict == expected
+    assert wild.evidence["one_run_interval"]["high"] == 1, "no share is more than all"
+    cells_alike = {"model.activation": "tanh", "model.pooling": "max", "train.batch_size": 16}
+    of = {"run": "grid", "where": cells_alike | {"train.batch_size": 64}}
+
+    def same_kind(s: Study) -> list[Result]:
+        return [result_of(s, "grid", 0, 0.9, of["where"]), *runs_of(s, "grid", [0.88, 0.89, 0.90], cell=cells_alike)]
+
+    assert verdict_of(tmp_path, claim("number", of=of, metric="test.accuracy", claimed="0.915"), same_kind).verdict == "reproduced"
 
 
 def test_a_loss_has_a_stated_floor(tmp_path: Path) -> None:
