@@ -78,7 +78,7 @@ def _summary(run: Any) -> dict[str, Any]:
         "seed": run.recipe.seed,
         "state": run.state,
         "reason": run.reason,
-        "epochs": history[-1]["epoch"] if history else 0,
+        "epochs": min(history[-1]["epoch"], run.recipe.train.epochs) if history else 0,  # the last may have been cut short
         "validation": evaluation.get("validation", {}).get("accuracy"),
         "test": evaluation.get("test", {}).get("accuracy"),
     }

@@ -322,7 +322,7 @@ def _runs_table(family: Sequence[Variation], scale: Limits) -> dict[str, Any]:
             "validation": _spread(v.accuracies("validation")),
             "strip": study_charts.seed_strip(v.judged, scale),
             "parameters": _written(v.size("parameters")),
-            "epochs": _range([len(result.history) for result in v.results]),
+            "epochs": _range([result.epochs for result in v.results]),
             "seconds": "—" if v.seconds is None else text.duration(v.seconds),
         }
         for v in family
@@ -344,8 +344,8 @@ def _written(count: int | None) -> str:
     return "—" if count is None else f"{count:,}"
 
 
-def _range(numbers: Sequence[int]) -> str:
-    return "–".join(map(str, sorted({min(numbers), max(numbers)})))
+def _range(numbers: Sequence[float]) -> str:
+    return "–".join(f"{number:g}" for number in sorted({min(numbers), max(numbers)}))
 
 
 def _curves(view: StudyView, variations: Sequence[Variation]) -> dict[str, Any] | None:

@@ -65,6 +65,11 @@ class Result:
     code: str
     reduced: tuple[str, ...] = ()
 
+    @property
+    def epochs(self) -> float:
+        """How many epochs it trained; the last may have been cut short."""
+        return float(min(len(self.history), self.recipe["train"]["epochs"]))
+
     @cached_property
     def measures(self) -> CurveMeasures:
         """The measures of its curves, found once: several metrics ask for them, and a fit among them takes its time."""
@@ -356,7 +361,7 @@ OF_RUNS: Mapping[str, Callable[[Result, str], float | None]] = {
     "gap_opens": _measured("gap_opens"),
     "best_epoch": lambda result, _: _number(_best(result, "accuracy")),
     "best_epoch.loss": lambda result, _: _number(_best(result, "loss")),
-    "epochs": lambda result, _: float(min(len(result.history), result.recipe["train"]["epochs"])),
+    "epochs": lambda result, _: result.epochs,
     "epochs_to_95": _measured("epochs_to_95"),
     "loss_rise": _loss_rise,
     "seconds": lambda result, _: float(sum(line["train"]["seconds"] for line in result.history)),

@@ -22,7 +22,7 @@ from fittingroom.study import execute, timing
 from fittingroom.study.execute import Progress
 from fittingroom.study.file import Study, load
 from fittingroom.study.plan import Planned, plan
-from fittingroom.study.results import read_records
+from fittingroom.study.results import read_records, read_results
 from fittingroom.study.timing import Timings, expected_together, kind, measured_timings
 from fittingroom.workers import Crew, Event, Job
 from tests.processes import Child, until
@@ -160,6 +160,18 @@ def test_what_fails(crew: Crew, made_set: Path, tmp_path: Path) -> None:
     assert stands.failed == {"rates-1e-30-seed0": failed["rates-1e-30-seed0"]}
     assert [one.key for one in stands.todo] == ["bayes-seed0"]
     assert len(read_records(folder / "records")) == 1
+
+
+def test_a_fraction_of_an_epoch(crew: Crew, made_set: Path, tmp_path: Path) -> None:
+    """Runs whose last epoch is cut short are planned, watched and recorded like others, and their epochs told as what they are."""
+    text = FAILING.replace("epochs = 1 }", "epochs = 1.5 }").replace("1e30", "0.001").partition("[runs.bayes]")[0]
+    cut, folder = load(write_study(tmp_path, made_set, text=text)), tmp_path / "small"
+    shares: list[float] = []
+    assert not carried_out(cut, folder, crew, watch=lambda one, event, progress: shares.append(progress.share))
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    found = read_results(folder / "records", cut)
+    assert [(len(result.history), result.epochs) for result in found] == [(2, 1.5), (2, 1.5)]
 
 
 def test_a_damaged_run_is_a_failed_one(study: Study, undisturbed: Path, crew: Crew, tmp_path: Path) -> None:

@@ -110,6 +110,16 @@ def test_each_cell_once_with_its_own_run(undisturbed: Path, made_set: Path) -> N
         assert not run.evaluation.get("openings")
 
 
+def test_a_fraction_of_an_epoch(made_set: Path, tmp_path: Path) -> None:
+    """A last epoch that is cut short is an epoch to look at, to prune at and to choose from."""
+    space = grid(made_set, set={"train.epochs": 1.5, "train.precision": "fp32"}, space={"optim.lr": [0.001, 0.03]})
+    live(tmp_path / "grid", space)
+    for number, state, _, value in told(tmp_path / "grid", space):
+        history = Run(tmp_path / "grid" / "trials" / f"{number:04d}").history
+        assert (state, [record["epoch"] for record in history]) == ("COMPLETE", [1, 2])
+        assert value == max(record["validation"]["accuracy"] for record in history)
+
+
 def killed_again_and_again(folder: Path, space: Space, workers: int, kills: int, patience: float, chance: random.Random) -> int:
     """Keep ``workers`` processes at a search and kill them at random moments; return how many were killed before it was done.
 
