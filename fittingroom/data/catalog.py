@@ -477,7 +477,7 @@ def _load_path(name: str, roots: tuple[Path, ...], size: Size | None, channels: 
 def _load_file(name: str, path: Path, with_test: bool) -> DataSet:
     with opened(path) as stream:
         head = stream.read(4)
-    if head[:2] == b"PK":
+    if head[:2] == b"PK" or path.suffix == ".npz":
         return read_npz(path, with_test=with_test)
     if head[:3] == b"\0\0\x08":
         raise UsageError(f"{name}: one IDX file alone is no data set; name the folder that holds images and labels")

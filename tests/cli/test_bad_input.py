@@ -166,6 +166,11 @@ def test_npz_that_needs_pickle() -> None:
     refused(4, ["train", "mlp", "--data", "absent.npz"], "absent.npz: no such file or folder")
 
 
+def test_an_npz_that_is_no_archive_is_not_taken_for_a_table() -> None:
+    Path("set.npz").write_bytes(b"damaged")
+    refused(1, ["train", "mlp", "--data", "set.npz"], "set.npz: cannot be read as an npz archive", "is it damaged?")
+
+
 def test_folders_without_what_it_takes() -> None:
     train: list[object] = ["train", "mlp", "--data", "photos", "--set", "data.size=12"]
     Path("photos").mkdir()
