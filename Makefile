@@ -22,6 +22,7 @@ slow: $(VENV)/.ready-dev $(VENV)/.ready-cluster
 
 $(VENV)/.ready: requirements.lock pyproject.toml $(NATIVE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Fitting Room needs Python 3.11 or newer; say make PYTHON=/path/to/it"; exit 1; }
+	@echo "Installing what it needs into $(VENV), PyTorch among it: some minutes, once."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
