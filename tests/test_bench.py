@@ -177,8 +177,8 @@ def test_a_record_keeps_what_was_not_measured_anew() -> None:
     assert commits == [None, "ba9876543210+", "older", *["ba9876543210+"] * 2, None, *["ba9876543210+"] * 2]
     assert whole["environment"] == now["environment"]
     said = pages.caption(whole)
-    assert "Of an earlier program (older) are the training of `standard` at batch 32." in said
-    assert "(ba9876543210, with changes that were not committed) are the training of `lenet5` at batch 128 and " in said
+    assert "Measured with an earlier program (older): the training of `standard` at batch 32." in said
+    assert "(ba9876543210, with changes that were not committed): the training of `lenet5` at batch 128 and " in said
     assert "and `standard` at batch 128 and `three-block` at batch 32 and `resnet20`, the check of learning of `lenet5`, " in said
     assert "an earlier program" not in pages.caption(now)
     now["cells"], now["environment"]["commit"] = [], "ba9876543210+"
@@ -328,8 +328,11 @@ def test_what_the_waiting_was_for_and_what_more_epochs_bring_are_told(tmp_path: 
     (tmp_path / "accuracy.json").write_text(json.dumps(record), encoding="utf-8")
     monkeypatch.setattr(places, "RECORDS", tmp_path)
     why = accurate(places.HIGHEST)[0].why
-    assert "In a run of its own: training 90 s; start 20 s." in why
+    assert "In a run of its own, at the pace of its minutes: training 90 s; start 20 s." in why
     assert why.endswith("On validation these runs have 92.00 % in the mean; the same recipe has 94.00 % in 8 epochs, one seed.")
+    record["longer"] = [more | {"epochs": 3}]
+    (tmp_path / "accuracy.json").write_text(json.dumps(record), encoding="utf-8")
+    assert "On validation" not in accurate(places.HIGHEST)[0].why, "as many epochs are no more"
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def doubts(record: Record) -> list[str]:
         said.append(f"The program was {commit[:-1]} with changes that were not committed.")
     for its_commit, what in earlier(record).items():
         changed = ", with changes that were not committed" if its_commit.endswith("+") else ""
-        said.append(f"Of an earlier program ({its_commit.rstrip('+')}{changed}) are {what}.")
+        said.append(f"Measured with an earlier program ({its_commit.rstrip('+')}{changed}): {what}.")
     if not all("plain" in cell["peers"] for cell in record["cells"]):
         said.append(
             "It was an earlier form of the benchmark, in which the start of a `DataLoader`'s workers could fall into what was timed: the "

@@ -186,12 +186,14 @@ def why_epochs(one: dict[str, Any], kernels: str) -> Iterator[str]:
 def where(record: dict[str, Any], minutes: int) -> Iterator[str]:
     """What the waiting was for, in a run of its own."""
     if parts := record.get("where", {}).get(str(minutes)):
-        yield f"In a run of its own: {'; '.join(f'{what} {seconds:.0f} s' for what, seconds in parts.items())}."
+        yield f"In a run of its own, at the pace of its minutes: {'; '.join(f'{what} {seconds:.0f} s' for what, seconds in parts.items())}."
 
 
 def longer(record: dict[str, Any], one: dict[str, Any]) -> Iterator[str]:
     """What more epochs bring, on validation."""
-    more = [run for run in record.get("longer", []) if but_for_epochs(run["recipe"]) == but_for_epochs(one["recipe"])]
+    held = statistics.median(run["epochs"] for run in one["runs"])
+    same = [run for run in record.get("longer", []) if but_for_epochs(run["recipe"]) == but_for_epochs(one["recipe"])]
+    more = [run for run in same if run["epochs"] > held]
     if more:
         seen = statistics.mean(run["correct_on_validation"] / run["validation_count"] for run in one["runs"])
         told = [f"{100 * run['correct_on_validation'] / run['validation_count']:.2f} % in {run['epochs']} epochs" for run in more]

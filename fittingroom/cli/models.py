@@ -9,6 +9,7 @@ import typer
 
 from fittingroom.cli.options import Json
 from fittingroom.cli.output import print_json, print_line, print_table, written
+from fittingroom.errors import UsageError
 
 __all__ = ["models"]
 
@@ -34,7 +35,10 @@ def models(
 
 def _one(name: str, as_json: bool) -> None:
     from fittingroom import models as room
+    from fittingroom import recipe
 
+    if name not in room.names() and name in recipe.shipped():
+        raise UsageError(f"{name} is a recipe, not a model; fittingroom train {name} --show tells what is in it")
     description = room.describe(name)
     arguments = room.arguments_of(name)
     if as_json:

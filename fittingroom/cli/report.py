@@ -75,6 +75,8 @@ def _study(subject: str, runs_dir: Path, records: Path | None, output: Path | No
 
     study = load(subject)
     folder = records_of(study.name, runs_dir, records)
+    if records is None and runs_dir not in folder.parents:
+        note(f"nothing of it was run in {runs_dir}: this is of the records in {folder}")
     study = with_found(study, folder, note)
     results = read_results(folder, study, note)
     if not results:

@@ -47,6 +47,7 @@ def refused(code: int, arguments: list[object], *words: str) -> Done:
         ("train --resume last --show", "--resume goes on with the run as it is"),
         ("train mpl", "unknown model 'mpl' — did you mean 'mlp'?"),
         ("models lenet", "unknown model 'lenet' — did you mean 'lenet5'?"),
+        ("models compact-wide", "compact-wide is a recipe, not a model; fittingroom train compact-wide --show"),
         ("study plan shallow-vs-deep --price inf", "--price is what a machine costs for an hour, not inf"),
         ("train fashion-mnist", "fashion-mnist is data, and what comes first is a model or a recipe: fittingroom train compact --data"),
         ("train mlp --set optm.lr=1", "command line: unknown key 'optm' — did you mean 'optim'?"),

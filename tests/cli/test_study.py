@@ -109,6 +109,7 @@ def test_verdicts(study: Path) -> None:
     brought = fittingroom("study", "verdicts", study, "--json")
     assert brought.json == value
     assert "records/studies/small" in brought.err
+    assert "this is of the records in records/studies/small" in fittingroom("report", study, "--output", "brought.html").err
     shutil.rmtree("records")
     none = fittingroom("study", "verdicts", study)
     assert none.code == 0
