@@ -365,12 +365,13 @@ def _number(claim: Number, records: _Records) -> _Found:
         ends = (0.0, 1.0) if images is not None else (0.0, math.inf) if unit == "images" else (-math.inf, math.inf)
         return replace(interval, low=max(interval.low, ends[0]), high=min(interval.high, ends[1]))
 
-    alone = one_more(Spread(0.0, 0))
-    interval = alone if typical is None else one_more(typical.spread)
+    none = Spread(0.0, 0)
+    interval = one_more(none if typical is None else typical.spread)
     write = _writer(metric, percent="%" in claim.claimed)
     fits = interval.holds(claimed.value, slack=claimed.resolution)
     # A borrowed spread that is too wide for this kind of run holds any figure: it is believed against a figure, never for it.
-    open_ = fits and typical is not None and not typical.same_kind and not alone.holds(claimed.value, slack=claimed.resolution)
+    borrowed = typical is not None and not typical.same_kind
+    open_ = fits and borrowed and not one_more(none).holds(claimed.value, slack=claimed.resolution)
     verdict = "undecided" if open_ else "reproduced" if fits else "higher than claimed" if mean > claimed.value else "lower than claimed"
     ours = "mean" if len(values) > 1 else "run"
     side = f"{_apart(abs(mean - claimed.value), metric)} {'below' if mean > claimed.value else 'above'} our {ours}"
