@@ -41,9 +41,20 @@ class DataMissing(FittingRoomError):
 
 
 class ExtraMissing(FittingRoomError):
-    """An optional dependency is needed; the message names the extra to install."""
+    """An optional dependency is needed; the message says how it is installed.
+
+    Args:
+        missing: what is not there, as the beginning of the message.
+        extra: name of the extra that brings it.
+        instead: what the user can do without it, where there is something.
+    """
 
     exit_code = 5
+
+    def __init__(self, missing: str, extra: str, instead: str = "") -> None:
+        # From the checkout, as the README has it: no index is known to hold this program under its name.
+        otherwise = f", or {instead}" if instead else ""
+        super().__init__(f"{missing}; in the checkout of this program: pip install '.[{extra}]'{otherwise}")
 
 
 class DataError(FittingRoomError):

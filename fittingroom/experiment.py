@@ -595,7 +595,7 @@ def _summary_writer() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise ExtraMissing("TensorBoard is not installed; pip install 'fittingroom[tensorboard]', or leave out --tensorboard") from None
+        raise ExtraMissing("TensorBoard is not installed", "tensorboard", "leave out --tensorboard") from None
     return SummaryWriter
 
 

@@ -208,8 +208,9 @@ def _epoch_progress(recipe: Recipe, quiet: bool) -> Iterator[Watch]:
             TextColumn("{task.description}"),
             BarColumn(bar_width=28),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            TextColumn("elapsed,"),
             TimeRemainingColumn(),
+            TextColumn("left"),
         )
         with Progress(*columns, console=console, transient=True) as bar:
             # Before the first step, and for a classical model to its end, nobody knows how far it is: the bar pulses.

@@ -16,7 +16,7 @@ from fittingroom.cli.options import DataDir, Device, Epochs, Json, Only, Records
 from fittingroom.cli.output import duration, note, notices, print_json, print_line, print_table, visible
 from fittingroom.cli.plan import plan_study
 from fittingroom.cli.records import records_of
-from fittingroom.errors import UsageError
+from fittingroom.errors import ExtraMissing, UsageError
 
 if TYPE_CHECKING:
     from fittingroom.cluster import AnyCrew
@@ -201,7 +201,7 @@ def _due_searches(study: Study, only: Sequence[str], records: Path, keep_earlier
     if epochs is not None:
         why = "a search is not shortened by --epochs"
     elif find_spec("optuna") is None:
-        why = "Optuna is not installed; pip install 'fittingroom[tune]'"
+        why = str(ExtraMissing("Optuna is not installed", "tune"))
     for one in due:
         trials = "" if one.space.trials is None else f" of {one.space.trials} trials"
         each = one.space.recipe({}).recipe.train.epochs

@@ -81,7 +81,7 @@ def tune(
     searched = spaces.load(space, dict(map(recipe.parse_override, changes or [])), budget)
     folder = runs_dir / "tune" / _name(name or Path(space).stem)
     if find_spec("optuna") is None:
-        raise ExtraMissing("Optuna is not installed; pip install 'fittingroom[tune]'")
+        raise ExtraMissing("Optuna is not installed", "tune")
     from fittingroom.report.tune_page import write_tune_report
     from fittingroom.tune import together
     from fittingroom.tune.finalists import outcome

@@ -59,7 +59,7 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[None]:
         RunError: nobody answers, or it is no cluster of which this machine is a node.
     """
     if find_spec("ray") is None:
-        raise ExtraMissing("Ray is not installed; pip install 'fittingroom[ray]', or leave out --engine ray")
+        raise ExtraMissing("Ray is not installed", "ray", "leave out --engine ray")
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     alone = address is None or _ask(address)

@@ -99,7 +99,7 @@ class Team:
         self.notify = notify
         self._connection = ExitStack()
         if not (find_spec("ray") and find_spec("pyarrow")):  # Ray is there without what Ray Train needs where it was installed plain
-            raise ExtraMissing("Ray Train is not installed; pip install 'fittingroom[ray]', or leave out --workers")
+            raise ExtraMissing("Ray Train is not installed", "ray", "leave out --workers")
 
     @property
     def description(self) -> dict[str, Any]:

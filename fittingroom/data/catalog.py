@@ -63,13 +63,17 @@ class Surroundings:
 
         return cls(os.environ, Path("~").expanduser(), Path.cwd(), platformdirs.user_cache_path("fittingroom") / "data")
 
+    @property
+    def named(self) -> tuple[Path, ...]:
+        """The folders of ``$FITTINGROOM_DATA``, in order, whether they exist or not."""
+        return tuple(self.cwd / entry for entry in self.environ.get("FITTINGROOM_DATA", "").split(os.pathsep) if entry)
+
     def roots(self, data_dir: Path | None = None) -> tuple[Path, ...]:
         """The folders in which sets are looked for, in order, whether they exist or not."""
-        named = [entry for entry in self.environ.get("FITTINGROOM_DATA", "").split(os.pathsep) if entry]
         keras = Path(self.environ.get("KERAS_HOME") or self.home / ".keras")
         roots = [
             *([data_dir] if data_dir else []),
-            *(self.cwd / entry for entry in named),
+            *self.named,
             self.cwd / "data",
             self.cache,
             self.home / "data",
@@ -336,6 +340,9 @@ def _load_named(
         if found.claimed or dataset.identity in (known.name, None):
             return dataset
         notify(f"passed over {found.where}: it holds {_title(dataset.identity)}, not {known.title}")
+    for folder in surroundings.named:
+        if not _is_folder(folder):
+            notify(f"$FITTINGROOM_DATA names {folder}, and there is no such folder")
     into = data_dir or surroundings.cache
     if (archive := _archive_on_disk(known, roots)) is not None:
         notify(f"unpacking {known.title} from {archive} into {into / known.name}")

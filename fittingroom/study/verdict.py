@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from fittingroom import models
 from fittingroom.audit import Finding, audit_table, read_tables
 from fittingroom.audit.identity import KNOWN
 from fittingroom.audit.published import accuracy_finding
@@ -295,6 +296,8 @@ class _Records:
         everything = [result for selection in selections_of(claim) for result in self.of(selection)]
         if getattr(claim, "metric", "") == "seconds" and len({_machine(result) for result in everything}) > 1:
             found.append("times of different machines or numbers of threads")
+        if not isinstance(claim, Count) and len(formats := {name for result in everything if (name := _precision(result))}) > 1:
+            found.append(f"on different machines, multiplied in {' and in '.join(sorted(formats))}")
         names = sorted({*claim.assumes, *(name for one in selections_of(claim) for name in self.study.runs[one.run].assumes)})
         if names:
             found.append(f"hangs on {'an assumption' if len(names) == 1 else 'assumptions'}: {', '.join(names)}")
@@ -312,6 +315,13 @@ def _family(result: Result) -> str:
 
 def _precedence(result: Result) -> tuple[int, str, str]:
     return len(result.reduced), result.code, json.dumps([result.history, result.reduced], sort_keys=True)
+
+
+def _precision(result: Result) -> str:
+    """The format that its network multiplied in; `""` for a classical model, to which the record's does not apply."""
+    if models.entry(result.recipe["model"]["name"]).kind == "classical":
+        return ""
+    return str((result.environment.get("precision") or {}).get("name", ""))
 
 
 def _machine(result: Result) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ def open_storage(url: str | sqlalchemy.URL) -> BaseStorage:
     except (exc.ArgumentError, ValueError):  # a ValueError: a port that is no number
         raise UsageError("the storage is not a URL such as sqlite:///search.db or postgresql://user:password@host:5432/database") from None
     except ImportError as error:
-        raise ExtraMissing(f"storage {shown(url)}: {error.name or 'its driver'} is missing; pip install 'fittingroom[tune]'") from None
+        raise ExtraMissing(f"storage {shown(url)}: {error.name or 'its driver'} is missing", "tune") from None
     except (exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise FittingRoomError(f"storage {shown(url)} cannot be used: {reason_of(error)}") from None
     except RuntimeError as error:  # Optuna says so of another version's tables

@@ -235,7 +235,7 @@ def test_tensorboard_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> Non
     for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
         monkeypatch.delitem(sys.modules, name)
     arguments: list[object] = ["train", "mlp", "--data", "digits", "--epochs", 1, "--threads", 1, "--tensorboard"]
-    refused(5, arguments, "pip install 'fittingroom[tensorboard]'")
+    refused(5, arguments, "pip install '.[tensorboard]'")
 
 
 def test_a_batch_larger_than_the_set_is_the_set(made_set: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 __all__ = ["Nodes", "needs_ray", "nodes"]
 
-needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'fittingroom[ray]'")
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install '.[ray]'")
 
 
 class Nodes:

@@ -43,7 +43,7 @@ def test_an_address_without_a_cluster(command: list[str]) -> None:
 @every_command
 def test_ray_is_not_installed(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "find_spec", lambda name: None)
-    fittingroom(*command, "--engine", "ray").refused(5, "pip install 'fittingroom[ray]'")
+    fittingroom(*command, "--engine", "ray").refused(5, "pip install '.[ray]'")
 
 
 @needs_ray

@@ -293,7 +293,7 @@ def test_fewer_workers_than_one_are_a_mistake_of_the_command_line(empty_folder: 
 @pytest.mark.parametrize("package", ["ray", "pyarrow"])
 def test_without_ray_train_a_line_names_the_extra(package: str, empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    fittingroom("train", "mlp", "--data", "digits", "--workers", 2).refused(5, "pip install 'fittingroom[ray]'")
+    fittingroom("train", "mlp", "--data", "digits", "--workers", 2).refused(5, "pip install '.[ray]'")
 
 
 @needs_ray

@@ -342,6 +342,17 @@ def test_without_network_says_where_files_may_be_put(tmp_path: Path, mirror: Pat
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 
+def test_a_folder_of_the_environment_that_is_not_there_is_told_before_anything_is_fetched(tmp_path: Path, mirror: Path) -> None:
+    lines: list[str] = []
+    surroundings = nowhere(tmp_path, FITTINGROOM_DATA=os.pathsep.join([str(tmp_path), "../mistyped"]))
+    catalog.load("fashion-mnist", notify=lines.append, surroundings=surroundings)
+    assert lines[0] == f"$FITTINGROOM_DATA names {tmp_path / 'cwd' / '../mistyped'}, and there is no such folder"
+    assert lines[1].startswith("fetching ")
+    lines.clear()
+    catalog.load("fashion-mnist", notify=lines.append, surroundings=surroundings)
+    assert not lines  # what is found elsewhere needs no advice
+
+
 def test_order_free_checksum() -> None:
     assert identify(TRAIN.take(np.arange(20)[::-1])) == identify(TRAIN)
     wrong_labels = Images(TRAIN.pixels, TRAIN.labels[::-1].copy())

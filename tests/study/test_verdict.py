@@ -616,6 +616,18 @@ def test_times_of_different_machines_are_told(tmp_path: Path) -> None:
     )
 
 
+def test_runs_of_different_precision_are_told(tmp_path: Path) -> None:
+    def made(study: Study, *formats: str) -> list[Result]:
+        pairs = zip(("plain", "better"), formats, strict=True)
+        return [one for name, format in pairs for one in runs_of(study, name, [0.9] * 3, environment={"precision": {"name": format}})]
+
+    written = claim("order", metric="validation.accuracy", above={"run": "better"}, below=[{"run": "plain"}])
+    caution = "on different machines, multiplied in bf16 and in fp32"
+    assert caution in verdict_of(tmp_path, written, lambda s: made(s, "bf16", "fp32")).cautions
+    assert caution not in verdict_of(tmp_path, written, lambda s: made(s, "bf16", "bf16")).cautions
+    assert caution not in verdict_of(tmp_path, written, lambda s: made(s, "bf16", "")).cautions
+
+
 def test_what_never_happens_has_no_epoch(tmp_path: Path) -> None:
     written = claim("shape", of={"run": "plain"}, metric="epochs_to_95", relation="between", claimed=[3, 4])
     falling = verdict_of(tmp_path, written, lambda s: runs_of(s, "plain", [0.9] * 3, curve=[0.9, 0.8, 0.7, 0.6]))
