@@ -137,8 +137,13 @@ def _progress(view: StudyView) -> _Progress:
 
 def _state(view: StudyView, progress: _Progress) -> dict[str, str]:
     if progress.done == progress.planned and not unsearched(view.study):
-        return {"kind": "finished", "word": "complete"}
+        return {"kind": "partial", "word": "reduced"} if _reduced(view) else {"kind": "finished", "word": "complete"}
     return {"kind": "partial", "word": f"{progress.done:,} of {progress.planned:,} runs" if progress.done else "not run yet"}
+
+
+def _reduced(view: StudyView) -> bool:
+    """Say whether anything of it was trained for fewer epochs than the study asks for."""
+    return any(result.reduced for result in view.results)
 
 
 def _searches(study: Study) -> dict[str, str]:
@@ -173,7 +178,7 @@ def _headline(view: StudyView) -> dict[str, Any]:
     open_claims = len(kinds) - judged
     return {
         "word": None,
-        "label": "Claims that held",
+        "label": "Claims that held in reduced runs" if _reduced(view) else "Claims that held",
         "number": kinds.count("held"),
         "of": judged,
         "note": f"{text.plural(open_claims, 'more claim')} not decided" if open_claims else "every claim is decided",

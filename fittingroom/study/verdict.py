@@ -286,7 +286,7 @@ class _Records:
             metric = getattr(claim, "metric", "")
             lost = sum(self.value(result, metric) is None for result in results)
             if lost and metric not in NEVER:
-                found.append(f"{name}: {lost} of {len(results)} runs failed or do not tell {metric_words(metric)}")
+                found.append(f"{name}: {lost} of {len(results)} runs failed, ended too early or do not tell {metric_words(metric)}")
             if reduced := sorted({reason for result in results for reason in result.reduced}):
                 found.append(f"{name}: reduced runs, not the report's protocol ({', '.join(reduced)})")
             if short := self.study.runs[selection.run].short:

@@ -238,7 +238,7 @@ def made_up(study: Study, cell: dict[str, Any], seed: int, epochs: int) -> Resul
         }
         for epoch, part in enumerate(way.tolist())
     ]
-    recipe = {"model": dict(cell), "data": {"name": "fashion-mnist"}, "train": {"epochs": epochs, "stop": None}}
+    recipe = {"model": {"name": "lenet5", **cell}, "data": {"name": "fashion-mnist"}, "train": {"epochs": epochs, "stop": None}}
     environment = {"python": "3.11.9", "device": "cpu", "threads": 1, "model": {"parameters": 61_706, "multiply_adds": 416_520}}
     evaluation = {"test": {**EVALUATION, "accuracy": goal}}
     return Result(study.name, "factorial", cell, seed, recipe, history, evaluation, {}, environment, "c0ffee12")

@@ -140,6 +140,7 @@ def test_a_study_in_part_and_reduced_says_so_at_the_top() -> None:
     page = Reader(page_of("reduced")).text
     assert "6 of 18 runs done" in page
     assert "epochs 2 of 8 in 6 runs" in page
+    assert "Claims that held in reduced runs" in page
     assert "Not run at all: svc-rbf, random-forest, logistic-regression" in page
     assert "different states of the code, see the environment: basic." in page
     assert "different processors, devices or numbers of threads" in page
