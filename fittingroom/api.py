@@ -16,6 +16,7 @@ from fittingroom.evaluate import Evaluation
 from fittingroom.evaluate.compare import (
     Comparison,
     RecipeComparison,
+    check_data,
     check_question,
     check_several,
     compare_runs,
@@ -105,7 +106,7 @@ def compare_recipes(
         train_all: trains the missing runs into ``runs_dir``; None trains one after the other.
 
     Raises:
-        UsageError: nothing of that name, fewer than two recipes, or an unknown metric.
+        UsageError: nothing of that name, fewer than two recipes, recipes of different data sets, or an unknown metric.
         RunError: runs that were measured on different data, splits or test images, or a missing one that ``train_all`` did not train.
     """
     if seeds is not None and seeds < 1:
@@ -116,6 +117,7 @@ def compare_recipes(
     if seeds is None:
         return compare_runs([run for one in wanted for run in _runs_of(one, folder)], split, metric, margin)
     check_several(set(recipe_names(one.recipe for one in wanted).values()))
+    check_data(one.recipe for one in wanted)
     families = {one.recipe.family: one.recipe.values for one in wanted}
     planned = [recipe.load(values, {"seed": seed}) for values in families.values() for seed in range(seeds)]
 

@@ -88,14 +88,18 @@ def print_table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]
         columns: header and justification (`left` or `right`) of each; without any header text there is no header line.
         rows: the cells.
     """
-    table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(header for header, _ in columns))
-    for header, justify in columns:
-        table.add_column(header, justify="right" if justify == "right" else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(visible(cell)) for cell in row))
     console = Console(highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = UNBOUNDED
+    cells = zip(*([header for header, _ in columns], *rows), strict=True)
+    narrow = sum(2 + max(map(len, column)) for column in cells) - 2 > console.width
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(header for header, _ in columns))
+    for number, (header, justify) in enumerate(columns):
+        # Names stand in the first column, and are copied from there: on a narrow terminal it is the last to be broken.
+        words = header.replace("-", "- ") if narrow else header  # a line ends at a space alone
+        table.add_column(words, justify="right" if justify == "right" else "left", overflow="fold", no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*(Text(visible(cell), no_wrap=False) for cell in row))
     with console.capture() as capture:
         console.print(table)
     for line in capture.get().splitlines():

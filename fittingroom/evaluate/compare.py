@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fittingroom.data.named import CATALOG
 from fittingroom.errors import DataError, RunError, UsageError, nearest
 from fittingroom.evaluate import evaluate_predictions, statistics
 from fittingroom.evaluate.statistics import CONFIDENCE, EQUIVALENCE_MARGIN, Difference, Interval, mcnemar_exact
@@ -37,6 +38,7 @@ __all__ = [
     "Ranking",
     "RecipeComparison",
     "Standing",
+    "check_data",
     "check_question",
     "check_several",
     "compare_predictions",
@@ -362,6 +364,29 @@ def check_several(names: Collection[str]) -> None:
         raise UsageError(f"a comparison needs two recipes: {what}; runs that differ by their seed alone are one")
 
 
+def check_data(recipes: Iterable[Recipe]) -> None:
+    """Find out, before anything is trained, whether each recipe is to be run on each data set.
+
+    Only named sets are told apart by their names: a path may hold one of them.
+
+    Raises:
+        UsageError: one is not.
+    """
+    listed = list(recipes)
+    names, owners, sets = recipe_names(listed), dict[str, str](), dict[str, set[str]]()
+    for one in listed:
+        name, data = names[one.family], one.data.name
+        owners.setdefault(data, name)
+        sets.setdefault(name, set()).add(data)
+    for name, own in sets.items():
+        if missing := [data for data in owners if data not in own and CATALOG.keys() >= own | {data}]:
+            raise UsageError(_different_data(owners[missing[0]], missing[0], name, min(own)))
+
+
+def _different_data(owner: str, there: str, name: str, here: str) -> str:
+    return f"different data: {owner} is run on {there}, {name} on {here}; compare runs on the same data, or run every recipe on each"
+
+
 def _read(run: Run, split: str, metric: str) -> _Measured:
     part = run.read_predictions(split)
     recipe, environment, history = run.recipe, run.environment, run.history
@@ -483,10 +508,7 @@ def _data_sets(contenders: Contenders) -> dict[str, str]:
         if missing := [checksum for checksum in names if checksum not in own]:
             here, there = names[next(iter(own))], names[missing[0]]
             what = f"{there} of other content" if here == there else there
-            raise RunError(
-                f"different data: {owners[missing[0]]} was run on {what}, {name} on {here}; "
-                "compare runs on the same data, or run every recipe on each"
-            )
+            raise RunError(_different_data(owners[missing[0]], what, name, here))
     called = Counter(names.values())  # a file that was changed between the runs is two sets of one name
     return {checksum: name if called[name] == 1 else f"{name} {checksum[:8]}" for checksum, name in names.items()}
 
@@ -504,12 +526,18 @@ def _standings(recipes: Mapping[str, Mapping[int, _Measured]], data: str, metric
             tuple(sorted(runs)),
             tuple(values[name]),
             float(np.mean(values[name])),
-            statistics.mean_interval(values[name]) if len(runs) > 1 else None,
+            _possible(statistics.mean_interval(values[name]), metric) if len(runs) > 1 else None,
             costs[name],
             tuple(cost for cost in COSTS if _on_front(name, {other: costs[other][cost] for other in recipes}, worth)),
         )
         for name, runs in recipes.items()
     ]
+
+
+def _possible(interval: Interval, metric: str) -> Interval:
+    """The same without what no mean of the metric can be: two seeds that differ give a t interval beyond 0 and 100 %."""
+    highest = 1.0 if METRICS[metric].unit == "share" else math.inf
+    return replace(interval, low=max(0.0, interval.low), high=min(highest, interval.high))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

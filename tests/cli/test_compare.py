@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -45,6 +46,17 @@ def test_two_runs(runs: Path) -> None:
     assert "Best for its seconds: " in done.out
     assert "has one seed only" in done.err
     assert max(map(len, done.out.splitlines())) <= 80
+
+
+def test_on_a_narrow_terminal_words_stay_whole(runs: Path) -> None:
+    wide = fittingroom("compare", runs).out
+    command = "import rich.console, sys; rich.console.Console.is_terminal = True; from fittingroom.cli.main import main; main()"
+    environ = {**os.environ, "COLUMNS": "74", "NO_COLOR": "1", "TERM": "xterm"}
+    done = subprocess.run([sys.executable, "-c", command, "compare", runs], capture_output=True, text=True, env=environ)
+    table = re.sub(r"\x1b\[\d+m", "", done.stdout).split("\n\n")[0].splitlines()
+    words = set(wide.replace("multiply-adds", "multiply- adds").split())
+    assert len(wide.splitlines()[0]) > 74 >= max(map(len, table))
+    assert {word for line in table for word in line.split()} <= words
 
 
 def test_stored_predictions_are_compared_without_torch(runs: Path) -> None:
@@ -130,6 +142,14 @@ def test_what_is_refused(runs: Path, recipes: tuple[Path, Path]) -> None:
     trained = fittingroom("train", "mlp", "--data", "digits", "--epochs", 1, "--threads", 1, "--run-dir", "runs/digits", "-q")
     assert trained.code == 0
     fittingroom("compare", "network", "runs/digits").refused(1, "different data", "run every recipe on each")
+
+
+def test_recipes_of_different_sets_are_refused_before_anything_is_trained(own_home: Path) -> None:
+    Path("small.toml").write_text('model = "mlp"\ndata = { name = "digits" }\n', encoding="utf-8")
+    fittingroom("compare", "small.toml", "lenet5", "--seeds", 2).refused(
+        2, "different data: lenet5 is run on fashion-mnist, mlp on digits; compare runs on the same data, or run every recipe on each"
+    )
+    assert not Path("runs").exists()
 
 
 def test_the_test_set_of_runs_that_have_been_opened(runs: Path) -> None:

@@ -213,6 +213,12 @@ def test_no_practical_difference(made: Maker) -> None:
     assert "though below 0.3 points" in tiny.pairs[0].sentence
 
 
+def test_no_interval_of_a_mean_goes_beyond_what_it_can_be(made: Maker) -> None:
+    wide = compare_runs(family(made, "mlp", [0.5, 0.99]) + family(made, "lenet5", [0.7, 0.71])).standings[0]
+    assert wide.interval is not None
+    assert (wide.interval.low, wide.interval.high) == (0.0, 1.0)
+
+
 def test_undecided_foretells_the_seeds_it_would_take(made: Maker) -> None:
     noisy = [value + gain for value, gain in zip(BASE, [0.02, -0.01, 0.015, -0.005, 0.01], strict=True)]
     pair = compare_runs(family(made, "mlp", BASE) + family(made, "lenet5", noisy)).pairs[0]
@@ -325,7 +331,7 @@ def test_several_data_sets_are_ranked(made: Maker) -> None:
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"data": "mnist"}, "different data: lenet5 was run on mnist, mlp on digits"),
+        ({"data": "mnist"}, "different data: lenet5 is run on mnist, mlp on digits"),
         ({"content": " changed"}, "digits of other content"),
         ({"shift": 3}, r"different validation images; give both the same data\.split_seed"),
         ({"source": "test"}, "different validation images"),
