@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fittingroom.environment import cores
 from tests.cli.running import Done, fittingroom, snapshot
 from tests.data.made import csv_bytes, made_images, npz_bytes, write_idx, write_pictures
 
@@ -242,6 +243,13 @@ def test_a_batch_larger_than_the_set_is_the_set(made_set: Path) -> None:
     options = ["--data", made_set, "--epochs", 1, "--threads", 1, "--set", "train.batch_size=65536"]
     assert fittingroom("train", "mlp", *options).code == 0
     refused(2, ["train", "mlp", *options[:-1], "train.batch_size=65537"], "train.batch_size: input should be less than or equal to 65536")
+
+
+def test_more_threads_than_cores_are_told_once(made_set: Path) -> None:
+    done = fittingroom("train", "mlp", "--data", made_set, "--epochs", 1, "--threads", cores() + 1, "-q")
+    assert done.code == 0, done.err
+    assert done.err.count("they wait for each other") == 1
+    assert "threads" not in fittingroom("train", "mlp", "--data", made_set, "--epochs", 1, "--threads", 1, "-q").err
 
 
 def test_a_folder_in_use_is_left_alone(runs: Path) -> None:
