@@ -319,9 +319,8 @@ def _precedence(result: Result) -> tuple[int, str, str]:
 
 def _precision(result: Result) -> str:
     """The format that its network multiplied in; `""` for a classical model, to which the record's does not apply."""
-    if models.entry(result.recipe["model"]["name"]).kind == "classical":
-        return ""
-    return str((result.environment.get("precision") or {}).get("name", ""))
+    name = str((result.environment.get("precision") or {}).get("name", ""))
+    return name if name and models.entry(result.recipe["model"]["name"]).kind == "network" else ""
 
 
 def _machine(result: Result) -> tuple[str, ...]:
