@@ -515,9 +515,12 @@ INLINE void NAME(forward_packed_as)(const struct job *job, int64_t first, int64_
             F low = NAME(load)(job->x, from + below, low_lanes, wide), high = NAME(load)(job->x, from + below + LANES, high_lanes, wide);
             F out;
             if (pool == AVERAGE) {
-                low = NAME(activate)(low, act) + NAME(activate)(top_low, act);
-                high = NAME(activate)(high, act) + NAME(activate)(top_high, act);
-                out = (NAME(pick)(low, even, high) + NAME(pick)(low, odd, high)) * 0.25f;
+                top_low = NAME(activate)(top_low, act), top_high = NAME(activate)(top_high, act);
+                low = NAME(activate)(low, act), high = NAME(activate)(high, act);
+                out = NAME(pick)(top_low, even, top_high) + NAME(pick)(top_low, odd, top_high); /* added up in PyTorch's order */
+                out += NAME(pick)(low, even, high);
+                out += NAME(pick)(low, odd, high);
+                out *= 0.25f;
             } else {
                 F a = NAME(pick)(top_low, even, top_high), b = NAME(pick)(top_low, odd, top_high);
                 F d = NAME(pick)(low, even, high), e = NAME(pick)(low, odd, high);

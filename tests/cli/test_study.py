@@ -289,7 +289,7 @@ def test_what_is_searched_for_is_found_first_and_once(own_home: Path) -> None:
     [
         (None, True, "comes first"),
         (1, True, "is left out: a search is not shortened by --epochs"),
-        (None, False, "is left out: Optuna is not installed; pip install '.[tune]'"),
+        (None, False, "is left out: Optuna is not installed; in the checkout of this program: pip install '.[tune]'"),
     ],
 )
 def test_a_search_is_announced_or_left_out(

@@ -299,7 +299,7 @@ def test_is_downloaded_once(tmp_path: Path, mirror: Path) -> None:
     data = load(tmp_path, download=True, notify=lines.append, progress=lambda *state: seen.append(state))
     assert data.identity == "fashion-mnist"
     assert data.source == str(tmp_path / "cache" / "fashion-mnist")
-    assert "fetching Fashion-MNIST" in lines[0]
+    assert "fetching Fashion-MNIST" in lines[-1]
     assert seen == sorted(seen)
     assert seen[-1][0] == seen[-1][1] == CATALOG["fashion-mnist"].download_size
     shutil.rmtree(mirror)
