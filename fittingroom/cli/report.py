@@ -18,7 +18,8 @@ Subject = Annotated[
     str, typer.Argument(metavar="RUN|STUDY", help="A run folder, its name or a part of it, or 'last'; or a study's name or TOML file.")
 ]
 Records = Annotated[
-    Path | None, typer.Option("--records", help="A study's records. Default: RUNS/studies/NAME/records.", show_default=False)
+    Path | None,
+    typer.Option("--records", help="A study's records. Default: RUNS/studies/NAME/records, else records/studies/NAME.", show_default=False),
 ]
 Output = Annotated[Path | None, typer.Option("--output", help="The page. Default: report.html, with the run or study.", show_default=False)]
 
