@@ -45,6 +45,7 @@ bench: $(VENV)/.ready $(VENV)-bench/.ready
 pages: $(VENV)/.ready
 	$(BIN)/python docs/make_recipes.py
 	$(BIN)/python docs/make_findings.py
+	$(BIN)/python docs/make_slip.py
 	$(BIN)/python -m benchmarks.pages
 
 $(VENV)-bench/.ready: requirements.lock benchmarks/requirements-bench.lock

@@ -15,6 +15,7 @@ import re
 import runpy
 import shlex
 import tomllib
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -213,6 +214,12 @@ def test_what_becomes_of_a_conclusion(written: str, intended: str, word: str) ->
 def test_the_page_of_findings_is_made_from_the_records() -> None:
     written = runpy.run_path(str(ROOT / "docs" / "make_findings.py"))["text"]()
     assert (ROOT / "docs" / "findings.md").read_text(encoding="utf-8") == written, "make pages"
+
+
+def test_the_drawing_of_the_slip_is_made_from_the_records() -> None:
+    written = runpy.run_path(str(ROOT / "docs" / "make_slip.py"))["text"]()
+    assert (ROOT / "docs" / "slip.svg").read_text(encoding="utf-8") == written, "make pages"
+    ElementTree.fromstring(written)
 
 
 def test_what_the_readme_says_of_make(workshop: Path) -> None:
