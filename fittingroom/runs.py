@@ -388,9 +388,11 @@ def create_new(runs: Path, loaded: Loaded, now: datetime) -> Run:
 
 def _refuse_what_is_there(path: Path) -> None:
     """Raise `RunError` unless ``path`` is nothing yet, or a folder with nothing in it but what a killed beginning left."""
-    if (path / "recipe.toml").exists():
+    # One look, and not two: another process may be about to make it a run.
+    inside = list(path.iterdir()) if path.is_dir() else []
+    if any(one.name == "recipe.toml" for one in inside):
         raise RunError(f"{path} holds a run already; go on with fittingroom train --resume {path}, or choose another --run-dir")
-    if path.exists() and (not path.is_dir() or not all(inside.name in BEGINNING or is_temporary(inside) for inside in path.iterdir())):
+    if path.exists() and (not path.is_dir() or not all(one.name in BEGINNING or is_temporary(one) for one in inside)):
         raise RunError(f"{path} exists and is not an empty folder; choose another --run-dir")
 
 
