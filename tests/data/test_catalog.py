@@ -299,7 +299,9 @@ def test_is_downloaded_once(tmp_path: Path, mirror: Path) -> None:
     data = load(tmp_path, download=True, notify=lines.append, progress=lambda *state: seen.append(state))
     assert data.identity == "fashion-mnist"
     assert data.source == str(tmp_path / "cache" / "fashion-mnist")
-    assert "fetching Fashion-MNIST" in lines[-1]
+    *absent, fetching = lines
+    assert [line.startswith("$FITTINGROOM_DATA names ") for line in absent] == [True, True]
+    assert "fetching Fashion-MNIST" in fetching
     assert seen == sorted(seen)
     assert seen[-1][0] == seen[-1][1] == CATALOG["fashion-mnist"].download_size
     shutil.rmtree(mirror)
