@@ -20,7 +20,8 @@ from fittingroom.study.verdict import VERDICTS, Verdict, judge
 __all__ = ["text"]
 
 # In plain words, once a study is complete: the verdicts that the words rest on, and the words. ``{claim}`` becomes what was measured,
-# ``{claim|low}`` the lower end of where one more run would lie, ``{claim|alone}`` what was measured where the words say how many seeds.
+# ``{claim|low}`` the lower end of where one more run would lie, ``{claim|alone}`` what was measured where the words say how many seeds,
+# ``{claim|machines}`` how its runs' machines differ.
 # Of a claim that compares several, the one that decides stands with its verdict, so that no figure can come to mean another rival.
 # Records that change any of it stop this script until somebody has read the words again.
 PROSE: dict[str, tuple[dict[str, str], str]] = {
@@ -191,7 +192,7 @@ with residual skips ends at {residual}, and CNN-C2 at {c2}. That CNN-C2 overfits
 in how far training is ahead of validation); that it is better is not ({c2-beats-c1}).
 
 **What does not hold.** Augmentation does not make its network better. With it, one seed each and stopped by the report's own rule, test
-accuracy differs by {augmentation-helps}; the network with it was trained in fp32 and the one without in bf16. So it is not the best of
+accuracy differs by {augmentation-helps}; the two were trained {augmentation-helps|machines}. So it is not the best of
 what it compares itself with either, though of twelve comparisons one may come out like that by chance, and that claim stays open.
 
 **What holds on the clothes too.** After epoch 5 no loss is above {losses-below-one-fashion-mnist|alone}, where 1.0 is claimed, and
@@ -318,11 +319,15 @@ def _prose(name: str, verdicts: list[Verdict]) -> str:
         verdict, bound = found[match["claim"]], match["bound"]
         if match["claim"] not in expected:
             raise SystemExit(f"docs/make_findings.py: the words on {name} tell of {match['claim']} without a verdict that they rest on")
+        if bound == "machines":
+            if not (told := [caution for caution in verdict.cautions if caution.startswith("on different machines")]):
+                raise SystemExit(f"docs/make_findings.py: {match['claim']} is of one kind of machine now; read the words on {name} again")
+            return told[0]
         if bound == "alone":
             return _measured(verdict).removesuffix(" (one seed)")
         return f"{100 * verdict.evidence['one_run_interval'][bound]:.2f} %" if bound else _measured(verdict)
 
-    return re.sub(r"\{(?P<claim>[a-z0-9-]+)(?:\|(?P<bound>low|high|alone))?\}", written, words)
+    return re.sub(r"\{(?P<claim>[a-z0-9-]+)(?:\|(?P<bound>low|high|alone|machines))?\}", written, words)
 
 
 def _pinned(verdict: Verdict) -> str:
