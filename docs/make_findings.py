@@ -13,7 +13,7 @@ from pathlib import Path
 from fittingroom.files import write_text
 from fittingroom.study.file import Shape, Study, claimed_words, load, shipped
 from fittingroom.study.plan import plan
-from fittingroom.study.results import read_records, read_results
+from fittingroom.study.results import read_failures, read_records, read_results
 from fittingroom.study.searches import with_found
 from fittingroom.study.verdict import VERDICTS, Verdict, judge
 
@@ -229,8 +229,12 @@ def text() -> str:
     for name in sorted(shipped()):
         study = with_found(load(name), RECORDS / name, _complain)
         results = read_results(RECORDS / name, study, _complain)
+        failures = read_failures(RECORDS / name, study)
         recorded = {record.recipe.hash for record in read_records(RECORDS / name)}
-        parts += _section(study, sum(one.loaded.recipe.hash in recorded for one in plan(study)), judge(study, results))
+        lost = [(one.run, one.cell, one.seed) for one in failures]
+        there = [one.loaded.recipe.hash in recorded for one in plan(study)]
+        failed = [not done and (one.run, one.cell, one.seed) in lost for one, done in zip(plan(study), there, strict=True)]
+        parts += _section(study, sum(there), sum(failed), judge(study, results, failures))
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -238,11 +242,12 @@ def _complain(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _section(study: Study, recorded: int, verdicts: list[Verdict]) -> list[str]:
+def _section(study: Study, recorded: int, failed: int, verdicts: list[Verdict]) -> list[str]:
     counts = Counter(verdict.verdict for verdict in verdicts)
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
     lines = [f"## `{study.name}`", "", f"*{study.title}*", "", " ".join(study.about.split()), ""]
-    lines += [f"{recorded} of {len(plan(study))} runs are recorded. Of {len(verdicts)} claims: {said}.", ""]
+    lost = f", {failed} failed and would fail again" if failed else ""
+    lines += [f"{recorded} of {len(plan(study))} runs are recorded{lost}. Of {len(verdicts)} claims: {said}.", ""]
     lines += _searched(study)
     judged = [verdict for verdict in verdicts if verdict.verdict != "not yet run"]
     pairs = _pairs(study, judged)
@@ -297,7 +302,8 @@ def _side_by_side(readings: tuple[str, str], pairs: list[tuple[Verdict, Verdict]
         "| --- | --- | --- | --- | --- |",
     ]
     for pair in pairs:
-        cells = [pair[0].claim.text, _claimed(pair[0]), *(f"{_measured(one)}: {_verdict(one)}" for one in pair), _becomes(*pair)]
+        judged = [": ".join(filter(None, (_measured(one), _verdict(one)))) for one in pair]
+        cells = [pair[0].claim.text, _claimed(pair[0]), *judged, _becomes(*pair)]
         lines.append(f"| {' | '.join(map(_cell, cells))} |")
     return "\n".join(lines)
 

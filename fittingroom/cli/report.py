@@ -70,7 +70,7 @@ def _run(subject: str, runs_dir: Path, data_dir: Path | None, output: Path | Non
 def _study(subject: str, runs_dir: Path, records: Path | None, output: Path | None) -> tuple[dict[str, str], Path]:
     from fittingroom.report.study_page import write_study_report
     from fittingroom.study.file import load
-    from fittingroom.study.results import read_results
+    from fittingroom.study.results import read_failures, read_results
     from fittingroom.study.searches import with_found
     from fittingroom.study.verdict import judge
 
@@ -82,5 +82,7 @@ def _study(subject: str, runs_dir: Path, records: Path | None, output: Path | No
     results = read_results(folder, study, note)
     if not results:
         note(f"no records of {study.name} in {folder}: the page says so; fittingroom study run {subject} makes them")
-    page = write_study_report(study, results, judge(study, results), output or runs_dir / "studies" / study.name / "report.html")
+    failures = read_failures(folder, study)
+    path = output or runs_dir / "studies" / study.name / "report.html"
+    page = write_study_report(study, results, judge(study, results, failures), path, failures=failures)
     return {"study": study.name, "records": str(folder)}, page

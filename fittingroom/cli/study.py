@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fittingroom.study.execute import Progress, Standing
     from fittingroom.study.file import Claim, Selection, Study
     from fittingroom.study.plan import Planned
-    from fittingroom.study.results import Result
+    from fittingroom.study.results import Failure, Result
     from fittingroom.study.searches import Searched
     from fittingroom.study.timing import Timings
     from fittingroom.study.verdict import Verdict
@@ -154,8 +154,8 @@ def run(
             note(_expected(stands.todo, timings, crew.workers))
         with _watched(planned, stands) as watch:
             failed = execute.execute(stands.todo, folder, records, crew, timings, watch)
-    results, verdicts = _judged(study, records, notify)
-    page = _write_page(study, results, verdicts, folder / "report.html")
+    results, lost, verdicts = _judged(study, records, notify)
+    page = _write_page(study, results, lost, verdicts, folder / "report.html")
     failures = {**stands.failed, **failed}
     if as_json:
         print_json({**_verdicts(study, results, verdicts), "failed": failures, "records": str(records), "report": str(page)})
@@ -167,7 +167,7 @@ def run(
         if short := _reduced(study, results):
             note(f"reduced ({', '.join(short)}): no test of the report's own protocol")
     if failures:
-        note(f"{len(failures)} of {len(planned)} runs failed; the claims are judged without them")
+        note(f"{len(failures)} of {len(planned)} runs failed; claims on them say so")
         raise typer.Exit(1)
 
 
@@ -182,7 +182,7 @@ def verdicts(name: StudyName, records: Records = None, runs_dir: RunsDir = Path(
     if records is None:
         note(f"records: {folder}")
     study = with_found(study, folder, note)
-    results, found = _judged(study, folder, note)
+    results, _, found = _judged(study, folder, note)
     if as_json:
         print_json(_verdicts(study, results, found))
         return
@@ -218,12 +218,12 @@ def _search(one: Searched, folder: Path, records: Path, crew: AnyCrew) -> None:
     carry_out(one, folder, records, crew, watched)
 
 
-def _judged(study: Study, records: Path, notify: Callable[[str], None]) -> tuple[list[Result], list[Verdict]]:
-    from fittingroom.study.results import read_results
+def _judged(study: Study, records: Path, notify: Callable[[str], None]) -> tuple[list[Result], list[Failure], list[Verdict]]:
+    from fittingroom.study.results import read_failures, read_results
     from fittingroom.study.verdict import judge
 
-    results = read_results(records, study, notify)
-    return results, judge(study, results)
+    results, failures = read_results(records, study, notify), read_failures(records, study)
+    return results, failures, judge(study, results, failures)
 
 
 def _reduced(study: Study, results: Sequence[Result]) -> list[str]:
@@ -233,10 +233,10 @@ def _reduced(study: Study, results: Sequence[Result]) -> list[str]:
     return sorted({*(words for result in results for words in result.reduced), *fewer_seeds(study, results)})
 
 
-def _write_page(study: Study, results: Sequence[Result], verdicts: Sequence[Verdict], path: Path) -> Path:
+def _write_page(study: Study, results: Sequence[Result], failures: Sequence[Failure], verdicts: Sequence[Verdict], path: Path) -> Path:
     from fittingroom.report.study_page import write_study_report
 
-    return write_study_report(study, results, verdicts, path)
+    return write_study_report(study, results, verdicts, path, failures=failures)
 
 
 def _planned(one: Planned) -> dict[str, Any]:

@@ -28,8 +28,8 @@ from fittingroom.report.study_evidence import evidence
 from fittingroom.report.study_factors import factor_sections
 from fittingroom.report.study_runs import Variation, cell_words, gather, named_by, selected, selection_labels
 from fittingroom.study.file import Claim, Number, Study, claimed_words, metric_words, parse_claimed, selections_of, unsearched
-from fittingroom.study.plan import plan
-from fittingroom.study.results import Result, fewer_seeds
+from fittingroom.study.plan import Planned, plan
+from fittingroom.study.results import Failure, Result, fewer_seeds
 from fittingroom.study.verdict import Verdict
 
 __all__ = ["StudyView", "render", "write_study_report"]
@@ -65,27 +65,31 @@ class StudyView:
         study: its file.
         results: the finished runs, in any order.
         verdicts: one for each claim, in the file's order.
+        failures: the runs that failed, in any order.
     """
 
     name: str
     study: Study
     results: Sequence[Result]
     verdicts: Sequence[Verdict]
+    failures: Sequence[Failure] = ()
 
 
-def write_study_report(study: Study, results: Sequence[Result], verdicts: Sequence[Verdict], path: Path, *, name: str = "") -> Path:
+def write_study_report(
+    study: Study, results: Sequence[Result], verdicts: Sequence[Verdict], path: Path, *, failures: Sequence[Failure] = (), name: str = ""
+) -> Path:
     """Write a study's page to ``path`` and return it.
 
     Raises:
         FittingRoomError: it cannot be written there.
     """
-    write_text(path, render(StudyView(name or study.name, study, results, verdicts)))
+    write_text(path, render(StudyView(name or study.name, study, results, verdicts, failures)))
     return path
 
 
 def render(view: StudyView) -> str:
     """Return the whole page, from doctype to last newline; write it as UTF-8."""
-    variations, progress = gather(view.study, view.results), _progress(view)
+    variations, progress = gather(view.study, view.results, view.failures), _progress(view)
     return render_page(
         "study.html",
         ["study.css"],
@@ -118,25 +122,37 @@ class _Progress:
 
     Attributes:
         done: how many of them are there.
+        failed: how many failed, and would again.
         planned: how many there are to be.
         seconds: training time of those that are there.
     """
 
     done: int
+    failed: int
     planned: int
     seconds: float
 
+    @property
+    def to_do(self) -> int:
+        """How many are still to be made."""
+        return self.planned - self.done - self.failed
+
 
 def _progress(view: StudyView) -> _Progress:
-    there = {(result.run, json.dumps(dict(result.cell), sort_keys=True), result.seed): result for result in view.results}
+    there = {_place(result): result for result in view.results}
+    lost = {_place(failure) for failure in view.failures} - there.keys()
     planned = plan(view.study)
-    found = [result for one in planned if (result := there.get((one.run, json.dumps(dict(one.cell), sort_keys=True), one.seed)))]
+    found = [result for one in planned if (result := there.get(_place(one)))]
     seconds = sum(sum(filter(None, curve(result.history, "train", "seconds"))) for result in found)
-    return _Progress(len(found), len(planned), seconds)
+    return _Progress(len(found), sum(_place(one) in lost for one in planned), len(planned), seconds)
+
+
+def _place(one: Result | Failure | Planned) -> tuple[str, str, int]:
+    return one.run, json.dumps(dict(one.cell), sort_keys=True), one.seed
 
 
 def _state(view: StudyView, progress: _Progress) -> dict[str, str]:
-    if progress.done == progress.planned and not unsearched(view.study):
+    if not progress.to_do and not unsearched(view.study):
         return {"kind": "partial", "word": "reduced"} if _reduced(view) else {"kind": "finished", "word": "complete"}
     return {"kind": "partial", "word": f"{progress.done:,} of {progress.planned:,} runs" if progress.done else "not run yet"}
 
@@ -197,7 +213,8 @@ def _summary(view: StudyView, variations: Sequence[Variation], progress: _Progre
 
 def _facts(variations: Sequence[Variation], progress: _Progress) -> list[dict[str, str]]:
     done, planned = progress.done, progress.planned
-    facts = [{"label": "Runs", "value": f"{done:,} of {planned:,}" if done < planned else f"{done:,}", "note": ""}]
+    failed = f"{progress.failed} failed" if progress.failed else ""
+    facts = [{"label": "Runs", "value": f"{done:,} of {planned:,}" if done < planned else f"{done:,}", "note": failed}]
     seeds = sorted({len(v.results) for v in variations if v.results})
     if seeds:
         facts.append({"label": "Seeds a run", "value": "–".join(map(str, sorted({seeds[0], seeds[-1]}))), "note": ""})
@@ -213,12 +230,13 @@ def _facts(variations: Sequence[Variation], progress: _Progress) -> list[dict[st
 
 def _notices(view: StudyView, variations: Sequence[Variation], progress: _Progress) -> list[str]:
     """Return whatever a reader must know to judge the figures."""
-    done, planned = progress.done, progress.planned
     notices = []
-    if done < planned:
-        missing = [v for v in variations if not v.results]
-        names = f" Not run at all: {_by_run(missing, variations)}." if missing and done else ""
-        notices.append(f"{done:,} of {planned:,} runs done; claims on the others wait.{names}")
+    if progress.to_do:
+        missing = [v for v in variations if v.waits]
+        names = f" Not run at all: {_by_run(missing, variations)}." if missing and progress.done else ""
+        notices.append(f"{progress.done:,} of {progress.planned:,} runs done; claims on the others wait.{names}")
+    if failed := [v for v in variations if v.failed]:
+        notices.append(f"Failed, and would again: {text.plural(progress.failed, 'run')} of {_by_run(failed, variations)}.")
     if waiting := unsearched(view.study):
         notices.append(f"Not searched yet, so what it finds is not run: {', '.join(waiting)}.")
     short = Counter(reason for result in view.results for reason in result.reduced)
@@ -281,7 +299,7 @@ def _claim(study: Study, variations: Sequence[Variation], number: int, verdict: 
         "cautions": cautions,
         "assumptions": [(name, study.assumptions.get(name, "")) for name in dict.fromkeys(names)],
         "runs": [v for v in runs if v.results],
-        "missing": [v.label for v in runs if not v.results],
+        "missing": [v.label for v in runs if v.waits],
         "evidence": evidence(f"claim-{number}", study, verdict),
     }
 
@@ -306,7 +324,8 @@ def _runs(variations: Sequence[Variation]) -> dict[str, Any] | None:
     return {
         "tables": [_runs_table(family, scale) for family in _families(there)],
         "scale": tuple(text.percent(edge, 0) for edge in scale),
-        "waiting": [v for v in variations if not v.results],
+        "failed": [v for v in variations if v.failed],
+        "waiting": [v for v in variations if v.waits],
     }
 
 

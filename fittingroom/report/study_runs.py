@@ -12,7 +12,7 @@ from fittingroom.evaluate.curves import curve
 from fittingroom.report.text import value
 from fittingroom.study.file import Claim, Selection, Study, cells, seeds_of, selections_of
 from fittingroom.study.file import selected as planned_by
-from fittingroom.study.results import Result
+from fittingroom.study.results import Failure, Result
 
 __all__ = ["Variation", "cell_words", "gather", "named_by", "selected", "selection_labels"]
 
@@ -30,6 +30,7 @@ class Variation:
         of_grid: whether it is one of the cells of a grid; the readings of one and the same variation are no grid.
         planned: number of seeds that the study asks for.
         results: one a seed, ordered by seed; may be fewer than planned, or none.
+        failed: runs that failed and have no result, ordered by seed.
     """
 
     number: int
@@ -40,11 +41,17 @@ class Variation:
     of_grid: bool
     planned: int
     results: tuple[Result, ...]
+    failed: tuple[Failure, ...] = ()
 
     @property
     def label(self) -> str:
         """Its name on the page."""
         return f"{self.run}: {self.cell_label}" if self.cell else self.run
+
+    @property
+    def waits(self) -> bool:
+        """Whether nothing of it has been run to its end, be that a good or a bad one."""
+        return not self.results and not self.failed
 
     @property
     def anchor(self) -> str:
@@ -87,19 +94,25 @@ class Variation:
         return max((len(result.history) for result in self.results), default=0)
 
 
-def gather(study: Study, results: Iterable[Result]) -> list[Variation]:
+def gather(study: Study, results: Iterable[Result], failures: Iterable[Failure] = ()) -> list[Variation]:
     """Return every variation that the study plans, in the order of its file, each with its results; those of no plan are left out."""
     found: dict[str, list[Result]] = {}
     for result in results:
         found.setdefault(_key(result.run, result.cell), []).append(result)
+    failed: dict[str, list[Failure]] = {}
+    for one in failures:
+        if one.seed not in {result.seed for result in found.get(_key(one.run, one.cell), [])}:
+            failed.setdefault(_key(one.run, one.cell), []).append(one)
     variations: list[Variation] = []
     for name, runs in study.runs.items():
         for cell in cells(study, name):
-            there = sorted(found.get(_key(name, cell), []), key=lambda result: result.seed)
+            there = tuple(sorted(found.get(_key(name, cell), []), key=_seed))
+            lost = tuple(sorted(failed.get(_key(name, cell), []), key=_seed))
             words = cell_words(study, cell)
             of_grid = any(factor not in study.readings for factor in runs.grid)
             planned = len(seeds_of(study, name, cell))
-            variations.append(Variation(len(variations), name, runs.about, cell, words, of_grid, planned, tuple(there)))
+            number = len(variations)
+            variations.append(Variation(number, name, runs.about, cell, words, of_grid, planned, there, lost))
     return variations
 
 
@@ -132,6 +145,10 @@ def cell_words(study: Study, cell: Mapping[str, Any]) -> str:
     """Return the values of the factors; those that do not speak for themselves, such as numbers and `with`, with the factor's name."""
     speaks = [name for name, item in cell.items() if isinstance(item, str) and not isinstance(study.factors.get(name), dict)]
     return ", ".join(value(item) if name in speaks else f"{name} {value(item)}" for name, item in cell.items())
+
+
+def _seed(one: Result | Failure) -> int:
+    return one.seed
 
 
 def _key(run: str, cell: Mapping[str, Any]) -> str:

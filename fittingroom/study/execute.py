@@ -2,8 +2,7 @@
 
     FOLDER/KEY-DIGITS/     run folders; the digits stand for recipe and code, so that nothing goes on under another meaning
     FOLDER/timings.json    how fast the models were found to be
-    RECORDS/KEY.json       what is kept of a finished run
-    RECORDS/failed/        runs that would fail again, and why
+    RECORDS/               what is kept of a finished run, and why others failed
 
 Whatever is killed at whatever moment, the same plan carried out again goes on where it was.
 """
@@ -11,7 +10,6 @@ Whatever is killed at whatever moment, the same plan carried out again goes on w
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,12 +20,12 @@ from typing import Any
 
 from fittingroom.cluster import AnyCrew
 from fittingroom.errors import RunError
-from fittingroom.files import explain, write_json
+from fittingroom.files import explain
 from fittingroom.models import entry
 from fittingroom.runs import Run
 from fittingroom.study.code import fingerprint
 from fittingroom.study.plan import Planned
-from fittingroom.study.results import Record, read_records, write_record
+from fittingroom.study.results import Record, failure_of, read_records, write_failure, write_record
 from fittingroom.study.timing import Timings
 from fittingroom.workers import Event, Job
 
@@ -74,7 +72,7 @@ def standing(
     found = {one.key: made_by.get((one.loaded.recipe.hash, one.full.hash), set()) for one in planned}
     done = tuple(one.key for one in planned if _code(one) in found[one.key])
     earlier = tuple(one.key for one in planned if found[one.key] and one.key not in done)
-    failed = {one.key: reason for one in planned if (reason := _failure(records, one)) and not found[one.key]}
+    failed = {one.key: reason for one in planned if (reason := _failure(one, records)) and not found[one.key]}
     settled = {*done, *failed, *(earlier if keep_earlier else ())}
     return Standing(tuple(known), done, earlier, failed, tuple(one for one in planned if one.key not in settled))
 
@@ -179,7 +177,8 @@ def execute(
             progress.finished += 1
         elif event.kind == "failed":
             failed[one.key] = str(event.values["reason"])
-            _keep_failure(one, records, failed[one.key], bool(event.values["final"]))
+            if event.values["final"]:
+                write_failure(records, one.key, one.loaded.recipe, _code(one), one.full, failed[one.key])
             progress.failed += 1
         _note_work(one, event, progress)
         watch(one, event, progress)
@@ -208,26 +207,11 @@ def _kept(one: Planned, event: Event, records: Path) -> Event:
 def _keep(one: Planned, run: Run, records: Path) -> None:
     """Write the record of a finished run; its checkpoints, several times the size of its weights, have served their purpose."""
     write_record(records, one.key, run, _code(one), one.full, one.reduced)
-    _failure_file(records, one).unlink(missing_ok=True)
     shutil.rmtree(run.checkpoints, ignore_errors=True)
 
 
-def _keep_failure(one: Planned, records: Path, reason: str, final: bool) -> None:
-    if final:
-        write_json(_failure_file(records, one), {"recipe": one.loaded.recipe.hash, "code": _code(one), "reason": reason})
-
-
-def _failure(records: Path, one: Planned) -> str | None:
-    """Why a run failed that would fail again, by the same recipe and code."""
-    try:
-        kept = json.loads(_failure_file(records, one).read_text(encoding="utf-8"))
-        return str(kept["reason"]) if (kept["recipe"], kept["code"]) == (one.loaded.recipe.hash, _code(one)) else None
-    except (OSError, ValueError, KeyError, TypeError):  # none, or none that can be read: the run is made again
-        return None
-
-
-def _failure_file(records: Path, one: Planned) -> Path:
-    return records / "failed" / f"{one.key}.json"
+def _failure(one: Planned, records: Path) -> str | None:
+    return failure_of(records, one.key, one.loaded.recipe, _code(one))
 
 
 def _code(one: Planned) -> str:

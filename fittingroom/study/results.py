@@ -1,5 +1,8 @@
 """What is kept of a study's runs, and what can be measured of each.
 
+    FOLDER/KEY.json           the record of a run that came to its end
+    FOLDER/failed/KEY.json    why a run failed that would fail again
+
 A record is one compact JSON file a run, without weights and without a path of the machine: the recipe, every epoch, the evaluations,
 which images were classified right, where it ran, and the fingerprint of the code. It carries its own checksum.
 """
@@ -23,13 +26,26 @@ from fittingroom import recipe
 from fittingroom.errors import FittingRoomError, RunError
 from fittingroom.evaluate import metrics
 from fittingroom.evaluate.curves import CurveMeasures, curve, measure_history
-from fittingroom.files import write_text
+from fittingroom.files import write_json, write_text
 from fittingroom.recipe import Recipe
 from fittingroom.runs import Run
 from fittingroom.study.code import fingerprint
 from fittingroom.study.file import Study, cells, recipe_of, seeds_of
 
-__all__ = ["Record", "Result", "checksum", "fewer_seeds", "measure", "read_records", "read_results", "write_record"]
+__all__ = [
+    "Failure",
+    "Record",
+    "Result",
+    "checksum",
+    "failure_of",
+    "fewer_seeds",
+    "measure",
+    "read_failures",
+    "read_records",
+    "read_results",
+    "write_failure",
+    "write_record",
+]
 
 DIGITS = 7
 """Significant digits of the figures in a record."""
@@ -74,6 +90,23 @@ class Result:
     def measures(self) -> CurveMeasures:
         """The measures of its curves, found once: several metrics ask for them, and a fit among them takes its time."""
         return measure_history(self.history)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that failed, and would fail again: there is nothing of it to measure.
+
+    Attributes:
+        run: name of the variation or grid.
+        cell: the factors' values, for a cell of a grid; empty otherwise.
+        seed: the run's seed.
+        reason: why, in words.
+    """
+
+    run: str
+    cell: Mapping[str, Any]
+    seed: int
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +177,45 @@ def write_record(folder: Path, key: str, run: Run, code: str, full: Recipe, redu
     values["sha256"] = checksum(values)
     path = folder / f"{key}.json"
     write_text(path, _lines(values))
+    _failure_file(folder, key).unlink(missing_ok=True)
     return _record(path, values)
+
+
+def write_failure(folder: Path, key: str, trained: Recipe, code: str, full: Recipe, reason: str) -> None:
+    """Write down why a run failed that would fail again, ``FOLDER/failed/KEY.json``; the arguments are those of `write_record`.
+
+    Raises:
+        FittingRoomError: the folder cannot be written.
+    """
+    write_json(_failure_file(folder, key), {"recipe": trained.hash, "full": full.hash, "code": code, "reason": reason})
+
+
+def failure_of(folder: Path, key: str, trained: Recipe, code: str) -> str | None:
+    """Return why a run failed that would fail again, by the same recipe and code; None where it did not, or nobody can tell."""
+    kept = _read_failure(_failure_file(folder, key))
+    return kept["reason"] if (kept.get("recipe"), kept.get("code")) == (trained.hash, code) else None
+
+
+def read_failures(folder: Path, study: Study) -> list[Failure]:
+    """Return the runs of a study that failed and would fail again, in the order of its runs, cells and seeds, whatever code made them."""
+    kept = [_read_failure(path) for path in sorted((folder / "failed").glob("*.json"))]
+    reasons = {one["full"]: one["reason"] for one in kept if one}
+    planned = ((name, cell, seed) for name in study.runs for cell in cells(study, name) for seed in seeds_of(study, name, cell))
+    recipes = ((run, recipe_of(study, *run).recipe.hash) for run in (planned if reasons else ()))
+    return [Failure(*run, reasons[found]) for run, found in recipes if found in reasons]
+
+
+def _failure_file(folder: Path, key: str) -> Path:
+    return folder / "failed" / f"{key}.json"
+
+
+def _read_failure(path: Path) -> dict[str, str]:
+    """What is written down of a failed run; nothing where there is none, or none that can be read: the run is made again."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return {name: str(values[name]) for name in ("recipe", "full", "code", "reason")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _gathered(run: Run, code: str, full: Recipe, reduced: Sequence[str]) -> dict[str, Any]:

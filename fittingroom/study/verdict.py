@@ -10,6 +10,8 @@ The statistics are those of `fittingroom.evaluate.statistics`; this module says 
 * **Shape** of stated values: the interval of the mean within them. Of whole numbers also every seed within them, from three seeds on.
 * **Count**: the digits. **Consistency**: the audit of the report's own table, and what it states in several places.
 
+A run that failed tells no figure: a claim on it stays undecided, with the reason, unless another group that it speaks of refutes it.
+
 One seed never decides unnoticed: the spread over seeds is then taken from the other runs of the study, and the verdict carries a caution.
 A spread of another kind of run can only speak against a figure: one that is too wide for this kind would reproduce anything.
 """
@@ -52,7 +54,7 @@ from fittingroom.study.file import (
     selected,
     selections_of,
 )
-from fittingroom.study.results import Result, measure
+from fittingroom.study.results import Failure, Result, measure
 
 __all__ = ["VERDICTS", "Verdict", "judge"]
 
@@ -94,7 +96,8 @@ class Verdict:
         cautions: what weakens it: a single seed, a reduced budget, assumptions it hangs on.
         evidence: runs, seeds, estimates, interval or paired differences, test, findings: plain JSON values. Of several comparisons the one
             that decides comes first.
-        marks: of the cautions, in few words, those that say that little was run: `one seed`, `2 of 6 runs missing`, `6 of 50 epochs`.
+        marks: of the cautions, in few words, those that say that little was run: `one seed`, `2 of 6 runs missing`, `3 of 6 runs failed`,
+            `6 of 50 epochs`.
     """
 
     claim: AnyClaim
@@ -106,9 +109,9 @@ class Verdict:
     marks: tuple[str, ...] = ()
 
 
-def judge(study: Study, results: Sequence[Result]) -> list[Verdict]:
-    """Return a verdict for each claim of the study, in the order written. The order of the results does not matter."""
-    records = _Records(study, results)
+def judge(study: Study, results: Sequence[Result], failures: Sequence[Failure] = ()) -> list[Verdict]:
+    """Return a verdict for each claim of the study, in the order written. The order of results and failures does not matter."""
+    records = _Records(study, results, failures)
     return [_judge(study, claim, records) for claim in study.claims]
 
 
@@ -119,13 +122,15 @@ def _judge(study: Study, claim: AnyClaim, records: _Records) -> Verdict:
         case Consistency():
             return _consistency(claim)
     chosen = records.without_reduced(selections_of(claim))
-    if empty := [_words(selection) for selection in selections_of(claim) if not chosen.of(selection)]:
+    if empty := [_words(selection) for selection in selections_of(claim) if not chosen.of(selection) and not chosen.failed(selection)]:
         sentence = f"Nothing has been run to its end yet of {_listed(empty)}."
         return Verdict(claim, "not yet run", "", sentence, (), {"missing": empty, **_assumed(study, claim)})
     metric = claim.metric
-    if silent := [_words(one) for one in selections_of(claim) if not chosen.told(one, metric) and not _never(chosen.of(one), metric)]:
-        sentence = f"The runs of {_listed(silent)} failed, or were not measured for it: none of them tells {metric_words(metric)}."
-        evidence = {"silent": silent, **_assumed(study, claim)}
+    first, *others = selections_of(claim)
+    silent = [one for one in (first, *others) if not chosen.told(one, metric) and not _never(chosen.of(one), metric)]
+    if first in silent or (others and all(one in silent for one in others)):
+        sentence = " ".join(f"{said[:1].upper()}{said[1:]}." for said in (chosen.why_silent(one, metric) for one in silent))
+        evidence = {"silent": [_words(one) for one in silent], **_assumed(study, claim)}
         return Verdict(claim, "undecided", "", sentence, chosen.cautions(claim), evidence, chosen.marks(claim))
     match claim:
         case Number():
@@ -165,10 +170,12 @@ class _Typical:
 
 
 class _Records:
-    """The results of a study, found by the run and cell that a selection means, in an order of their own."""
+    """The results of a study, found by the run and cell that a selection means, in an order of their own; and what failed instead."""
 
-    def __init__(self, study: Study, results: Iterable[Result]) -> None:
+    def __init__(self, study: Study, results: Iterable[Result], failures: Iterable[Failure] = ()) -> None:
         self.study = study
+        self._failures = tuple(failures)
+        self._failed: dict[tuple[str, str], dict[int, Failure]] = {}
         self._by_cell: dict[tuple[str, str], dict[int, Result]] = {}
         self._values: dict[tuple[int, str], float | None] = {}
         self._spreads: dict[tuple[str, frozenset[str]], Spread | None] = {}
@@ -177,6 +184,10 @@ class _Records:
             there = seeds.get(result.seed)
             # Of two results of one run, the less reduced is kept, then one by its content: never the one that happened to come first.
             seeds[result.seed] = result if there is None else min(there, result, key=_precedence)
+        for one in self._failures:
+            cell = (one.run, _key(one.cell))
+            if one.seed not in self._by_cell.get(cell, {}):
+                self._failed.setdefault(cell, {})[one.seed] = one
 
     def value(self, result: Result, metric: str) -> float | None:
         """A metric of a run, or None where the run cannot tell it."""
@@ -190,6 +201,22 @@ class _Records:
         """The results of a selection, cell by cell in the order of the grid, then by seed."""
         cells = (self._by_cell.get((name, _key(cell)), {}) for name, cell in selected(self.study, selection))
         return [seeds[seed] for seeds in cells for seed in sorted(seeds)]
+
+    def failed(self, selection: Selection) -> list[Failure]:
+        """The runs of a selection that failed and have no result, in the order of those that have."""
+        cells = (self._failed.get((name, _key(cell)), {}) for name, cell in selected(self.study, selection))
+        return [seeds[seed] for seeds in cells for seed in sorted(seeds)]
+
+    def why_silent(self, selection: Selection, metric: str) -> str:
+        """Why a selection tells nothing of a metric."""
+        if self.of(selection):
+            return f"the runs of {_words(selection)} ended too early or were not measured for it: none of them tells {metric_words(metric)}"
+        return _failed_words(_words(selection), self.failed(selection), len(self.planned(selection)))
+
+    def planned(self, *selections: Selection) -> set[tuple[str, str, int]]:
+        """Run, cell and seed of all that the study asks for of some selections."""
+        cells = ((run, cell) for selection in selections for run, cell in selected(self.study, selection))
+        return {(run, _key(cell), seed) for run, cell in cells for seed in seeds_of(self.study, run, cell)}
 
     def told(self, selection: Selection, metric: str) -> list[tuple[Result, float]]:
         """The results that can tell a metric, with its value."""
@@ -207,7 +234,8 @@ class _Records:
         """The same without reduced runs, where each of the selections has whole ones."""
         if not any(result.reduced for selection in selections for result in self.of(selection)):
             return self
-        whole = _Records(self.study, (one for seeds in self._by_cell.values() for one in seeds.values() if not one.reduced))
+        unreduced = (one for seeds in self._by_cell.values() for one in seeds.values() if not one.reduced)
+        whole = _Records(self.study, unreduced, self._failures)
         return whole if all(whole.of(selection) for selection in selections) else self
 
     def typical(self, metric: str, *selections: Selection) -> _Typical | None:
@@ -256,37 +284,32 @@ class _Records:
         short = [reason for result in results for reason in (*result.reduced, self.study.runs[result.run].short) if reason]
         if isinstance(claim, Count):
             return ()
-        planned = {
-            (run, _key(cell), seed)
-            for group in groups
-            for run, cell in selected(self.study, group)
-            for seed in seeds_of(self.study, run, cell)
-        }
-        missing = len(planned - {(result.run, _key(result.cell), result.seed) for result in results})
+        planned, failed = self.planned(*groups), {_place(one) for group in groups for one in self.failed(group)}
+        missing = len(planned - failed - {_place(result) for result in results})
         single = [len({result.seed for result in self.of(group)}) == 1 for group in groups]
         seeds = "one seed" if all(single) else "one seed in part" if any(single) else ""
-        found = (seeds, f"{missing} of {len(planned)} runs missing" if missing else "", *sorted(set(short)))
-        return tuple(filter(None, found))
+        counts = [f"{count} of {len(planned)} runs {what}" for count, what in ((missing, "missing"), (len(failed), "failed")) if count]
+        return tuple(filter(None, (seeds, *counts, *sorted(set(short)))))
 
     def cautions(self, claim: Claim) -> tuple[str, ...]:
         """What is to be known of the runs themselves before they are believed."""
         found = []
         for selection in selections_of(claim):
-            results, name = self.of(selection), _words(selection)
-            seeds = {result.seed for result in results}
+            results, failed, name = self.of(selection), self.failed(selection), _words(selection)
+            seeds, planned = {result.seed for result in results}, self.planned(selection)
+            if failed:
+                found.append(_failed_words(name, failed, len(planned)))
             if not results:
                 continue
             if not isinstance(claim, Count):
-                planned = {(_key(cell), seed) for run, cell in selected(self.study, selection) for seed in seeds_of(self.study, run, cell)}
-                there = {(_key(result.cell), result.seed) for result in results}
-                if missing := len(planned - there):
+                if missing := len(planned - {*map(_place, results), *map(_place, failed)}):
                     found.append(f"{name}: {missing} of {len(planned)} planned runs are missing")
                 if len(seeds) == 1:
                     found.append(f"{name}: one seed only ({min(seeds)}); what another seed would give was not measured")
             metric = getattr(claim, "metric", "")
             lost = sum(self.value(result, metric) is None for result in results)
             if lost and metric not in NEVER:
-                found.append(f"{name}: {lost} of {len(results)} runs failed, ended too early or do not tell {metric_words(metric)}")
+                found.append(f"{name}: {lost} of {len(results)} runs ended too early or do not tell {metric_words(metric)}")
             if reduced := sorted({reason for result in results for reason in result.reduced}):
                 found.append(f"{name}: reduced runs, not the report's protocol ({', '.join(reduced)})")
             if short := self.study.runs[selection.run].short:
@@ -306,6 +329,11 @@ class _Records:
 
 def _key(cell: Mapping[str, Any]) -> str:
     return json.dumps(dict(cell), sort_keys=True)
+
+
+def _place(one: Result | Failure) -> tuple[str, str, int]:
+    """Run, cell and seed."""
+    return one.run, _key(one.cell), one.seed
 
 
 def _family(result: Result) -> str:
@@ -479,7 +507,8 @@ def _compare(
     cautions: list[str] = []
     if not pairs:
         interval, wide = None, None
-        how = "no seed and cell in common"
+        silent = [group for group in (above, below) if not records.told(group, metric)]
+        how = "; ".join(records.why_silent(group, metric) for group in silent) or "no seed and cell in common"
     elif len(pairs) == 1 and metric in COUNTED:
         interval = wide = Interval(differences[0], differences[0], differences[0], "counted", CONFIDENCE)
         how = "counted: no seed changes it"
@@ -801,6 +830,12 @@ def _order_sentence(names: tuple[str, str], interval: Interval | None, metric: s
     if interval is None:
         return f"{names[0]} and {names[1]} cannot be compared in {metric_words(metric)}: {how}."
     return f"{names[0]} against {names[1]}: {_difference_words(interval, metric)} in {metric_words(metric)}, {how}; {why}."
+
+
+def _failed_words(name: str, failed: Sequence[Failure], planned: int) -> str:
+    """How many runs failed, and why the first of them did, without the advice that a person is given."""
+    reason = failed[0].reason.partition(";")[0]
+    return f"{len(failed)} of {planned} runs of {name} failed: {reason}{f' (seed {failed[0].seed})' if planned > 1 else ''}"
 
 
 def _mean_words(values: Sequence[float], write: Callable[[float], str]) -> str:

@@ -25,6 +25,7 @@ from fittingroom.report.study_evidence import evidence
 from fittingroom.report.study_page import StudyView, render, write_study_report
 from fittingroom.report.study_runs import gather, selection_labels
 from fittingroom.study.file import Selection, Shape, claimed_words
+from fittingroom.study.results import Failure
 from fittingroom.study.verdict import judge
 from tests.cli.running import fittingroom
 from tests.report.study_demo import DEMOS, FACTORS, factorial, of_study, shallow
@@ -107,6 +108,22 @@ def test_every_claim_has_its_verdict_and_the_tape_counts_them(name: str) -> None
     lengths = [float(width) for width in inside(tape, r'class="verdict-length \w+" x="[\d.]+%" width="([\d.]+)%"')]
     assert sum(lengths) == pytest.approx(100, abs=0.01)
     assert sorted(lengths) == pytest.approx(sorted(100 * count / len(view.verdicts) for count in words.values()), abs=0.01)
+
+
+def test_runs_that_failed_are_told_and_are_not_waited_for() -> None:
+    view = view_of("shallow")
+    lost = next(result for result in view.results if result.run == "deep")
+    results = [result for result in view.results if result.run != "deep"]
+    failures = [Failure(one.run, one.cell, one.seed, "the loss became nan <in epoch 1>") for one in view.results if one.run == "deep"]
+    waiting, failed = (
+        render(replace(view, results=results, failures=some, verdicts=judge(view.study, results, some))) for some in ([], failures)
+    )
+    assert texts(page_of("shallow")).count("not run yet") == texts(failed).count("not run yet") < texts(waiting).count("not run yet")
+    assert f"seed {lost.seed}: the loss became nan <in epoch 1>" in texts(failed)
+    assert f"Failed, and would again: {len(failures)} run" in texts(failed)
+    assert f"{len(failures)} failed" in texts(failed)
+    (state,) = inside(failed, r'<p class="state \w+">(.*?)</p>')
+    assert state == inside(page_of("shallow"), r'<p class="state \w+">(.*?)</p>')[0]
 
 
 def test_of_many_rivals_those_are_shown_that_decide() -> None:

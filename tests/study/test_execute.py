@@ -22,7 +22,7 @@ from fittingroom.study import execute, timing
 from fittingroom.study.execute import Progress
 from fittingroom.study.file import Study, load
 from fittingroom.study.plan import Planned, plan
-from fittingroom.study.results import read_records, read_results
+from fittingroom.study.results import read_failures, read_records, read_results
 from fittingroom.study.timing import Timings, expected_together, kind, measured_timings
 from fittingroom.workers import Crew, Event, Job
 from tests.processes import Child, until
@@ -160,6 +160,9 @@ def test_what_fails(crew: Crew, made_set: Path, tmp_path: Path) -> None:
     assert stands.failed == {"rates-1e-30-seed0": failed["rates-1e-30-seed0"]}
     assert [one.key for one in stands.todo] == ["bayes-seed0"]
     assert len(read_records(folder / "records")) == 1
+    (failure,) = read_failures(folder / "records", failing)
+    assert (failure.run, failure.cell, failure.seed) == ("rates", {"optim.lr": 1e30}, 0)
+    assert failure.reason == failed["rates-1e-30-seed0"]
 
 
 def test_a_fraction_of_an_epoch(crew: Crew, made_set: Path, tmp_path: Path) -> None:

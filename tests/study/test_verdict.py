@@ -16,7 +16,7 @@ import scipy.stats
 from fittingroom.evaluate.curves import measure_history
 from fittingroom.study import results as module
 from fittingroom.study.file import Study, cells, load, recipe_of, seeds_of
-from fittingroom.study.results import Result
+from fittingroom.study.results import Failure, Result
 from fittingroom.study.verdict import VERDICTS, Verdict, _alike, judge
 
 HEAD = """
@@ -719,7 +719,7 @@ def test_runs_that_do_not_tell(tmp_path: Path) -> None:
     written = claim("number", of={"run": "plain"}, metric="test.accuracy", claimed="0.9")
     found = verdict_of(tmp_path, written, lambda s: runs_of(s, "plain", [0.9, 0.9, 0.9], evaluation={}))
     assert found.verdict == "undecided"
-    assert "failed" in found.sentence
+    assert "not measured for it" in found.sentence
 
 
 def test_the_order_of_results_does_not_matter_and_a_large_study_is_quick(tmp_path: Path) -> None:
@@ -750,6 +750,56 @@ def _distinct(written: str) -> str:
     """Give every claim an id of its own."""
     parts = written.split("\nid = ")
     return parts[0] + "".join(f'\nid = "c{number}"\n' + part.partition("\n")[2] for number, part in enumerate(parts[1:]))
+
+
+# Runs that failed.
+
+REASON = "the loss became nan in epoch 1, step 6; try a lower optim.lr, or optim.clip_norm=1"
+
+
+def failures_of(run: str, *seeds: int) -> list[Failure]:
+    return [Failure(run, {}, seed, REASON) for seed in seeds]
+
+
+def test_a_figure_of_runs_that_all_failed_stays_undecided_with_the_reason(tmp_path: Path) -> None:
+    study = study_of(tmp_path, claim("number", of={"run": "plain"}, metric="test.accuracy", claimed="0.90"))
+    (found,) = judge(study, [], failures_of("plain", 0, 1, 2))
+    assert (found.verdict, found.measured, found.marks) == ("undecided", "", ("3 of 3 runs failed",))
+    assert found.sentence == "3 of 3 runs of plain failed: the loss became nan in epoch 1, step 6 (seed 0)."
+    assert found.cautions == (found.sentence.rstrip("."),)
+    json.dumps(found.evidence, allow_nan=False)
+
+
+def test_a_figure_of_runs_of_which_some_failed_is_judged_by_the_others(tmp_path: Path) -> None:
+    study = study_of(tmp_path, claim("number", of={"run": "plain"}, metric="test.accuracy", claimed="0.90"))
+    results = runs_of(study, "plain", [0.9, 0.902])
+    alone, lost, missing = (judge(study, results, failures)[0] for failures in ([], failures_of("plain", 2), failures_of("better", 2)))
+    assert lost.verdict == alone.verdict == "reproduced"
+    assert (alone.marks, lost.marks) == (("1 of 3 runs missing",), ("1 of 3 runs failed",))
+    assert missing == alone
+    assert any("1 of 3 runs of plain failed" in caution for caution in lost.cautions)
+    assert not any("missing" in caution for caution in lost.cautions)
+    # One that was made after all, by another state of the code, has not failed.
+    assert judge(study, results, failures_of("plain", 1))[0] == alone
+
+
+@pytest.mark.parametrize(("rival", "expected"), [(0.91, "not supported"), (0.89, "undecided")])
+def test_of_several_rivals_one_that_failed_leaves_a_claim_open_unless_another_refutes_it(
+    tmp_path: Path, rival: float, expected: str
+) -> None:
+    written = claim("order", metric="test.accuracy", above={"run": "better"}, below=[{"run": "plain"}, {"run": "alike"}])
+    study = study_of(tmp_path, written)
+    results = [*runs_of(study, "better", [0.9, 0.901, 0.902]), *runs_of(study, "alike", [rival, rival + 0.0012, rival + 0.0018])]
+    assert judge(study, results)[0].verdict == "not yet run"
+    (found,) = judge(study, results, failures_of("plain", 0, 1, 2))
+    assert (found.verdict, found.marks) == (expected, ("3 of 9 runs failed",))
+    assert ("3 of 3 runs of plain failed" in found.sentence) == (expected == "undecided")
+    # Where all rivals failed, or the better itself, nothing can be compared.
+    for some in ([one for one in results if one.run == "better"], [one for one in results if one.run == "alike"]):
+        failures = [failure for run in ("better", "plain", "alike") for failure in failures_of(run, 0, 1, 2)]
+        (nothing,) = judge(study, some, failures)
+        assert (nothing.verdict, nothing.measured) == ("undecided", "")
+        assert "3 of 3 runs of plain failed: the loss became nan" in nothing.sentence
 
 
 def test_differences_that_differ_by_rounding_alone_have_no_spread() -> None:
