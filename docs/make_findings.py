@@ -229,7 +229,7 @@ def text() -> str:
     for name in sorted(shipped()):
         study = with_found(load(name), RECORDS / name, _complain)
         results = read_results(RECORDS / name, study, _complain)
-        failures = read_failures(RECORDS / name, study)
+        failures = read_failures(RECORDS / name, study, _complain)
         recorded = {record.recipe.hash for record in read_records(RECORDS / name)}
         lost = [(one.run, one.cell, one.seed) for one in failures]
         there = [one.loaded.recipe.hash in recorded for one in plan(study)]

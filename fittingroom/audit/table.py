@@ -31,9 +31,11 @@ __all__ = [
 ]
 
 COLUMNS = ("precision", "recall", "f1")
+HEADER_COLUMNS = (*COLUMNS, "support")
 MOST_BYTES = 2_000_000
 MOST_CLASSES = 1_000
 MOST_IMAGES = 100_000_000
+LONGEST_CAPTION = 100
 MOST_DIGITS = 17  # as many as a double has; more say nothing
 
 # What a double-precision sum of a thousand terms may lie off; it decides nothing but ties.
@@ -41,7 +43,11 @@ FLOAT_ERROR = Fraction(1, 10**12)
 
 NUMBER = re.compile(r"(\d{1,18}(?:[.,]\d+)?|[.,]\d+)(%?)")
 MERGED = re.compile(r"\d*[.,]\d+[.,]\d[\d.,]*%?")
-WHOLE = re.compile(r"\d{1,12}(?:\.0+)?|\d{1,3}(?:[,_']\d{3})+")
+GROUPED = re.compile(r"\d{1,12}|[1-9]\d{0,2}(?:[.,_']\d{3})+")
+WHOLE = re.compile(rf"\d{{1,12}}[.,]0+|{GROUPED.pattern}")
+DECIMAL = re.compile(r"[-+]?\d*[.,]\d+%?|[-+]?\d+%")
+# What stands where a number should: a dash, a cross, nothing that a program knew, or a number that was misread.
+STAND_IN = re.compile(r"[-–—−?*xX.]+|(?i:nan|n/?a|none|null|inf)|[-+]?[\d.,]*\d[\d.,]*%?")
 RULE = re.compile(r"[\s|:+=_—–-]*")
 FENCE = re.compile(r"\s*(```|~~~).*")
 HEADER_WORDS = {
@@ -247,6 +253,7 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self.lines = text.splitlines()
         self.position = 0
+        self.ended = 0
         self.delimiter: str | None = None
 
     def tables(self) -> tuple[Table, ...]:
@@ -256,10 +263,14 @@ class _Reader:
             table = self._report(columns) if columns else self._matrix()
             if table is not None:
                 found.append(table)
+                self.ended = self.position
             else:
                 self.position += 1
         if not found:
-            raise UsageError("no table found; a report needs a line that names precision, recall, f1-score and support above its rows")
+            raise UsageError(
+                "no table found; a report needs a line that names precision, recall, f1-score and support above its rows, "
+                "a confusion matrix as many whole numbers in each row as it has rows"
+            )
         return tuple(found)
 
     # --- the report
@@ -273,12 +284,15 @@ class _Reader:
         for count in (1, 2, 3):
             text = " ".join(self.lines[self.position : self.position + count])
             words = [HEADER_WORDS.get(_key(word), _key(word)) for word in re.split(r"[\s|,;]+", re.sub(r"(?i)f1[ _]score", "f1", text))]
-            if any(word not in {*HEADER_WORDS.values(), *BESIDE_HEADER} for word in words):
+            known = {*HEADER_WORDS.values(), *BESIDE_HEADER}
+            if words[0] not in known and sorted(words[1:]) == sorted(HEADER_COLUMNS) and self._row_follows(self.position + count):
+                words[0] = ""  # the first column, named in another language
+            if any(word not in known for word in words):
                 if len(columns) < 3:
                     return None  # a sentence, or a heading, that speaks of precision
                 break
             columns = [word for word in words if word in HEADER_WORDS.values()]
-            if sorted(columns) == ["f1", "precision", "recall", "support"]:
+            if sorted(columns) == sorted(HEADER_COLUMNS):
                 self.delimiter = _delimiter(line)
                 self.first = self.position
                 self.position += count
@@ -287,7 +301,7 @@ class _Reader:
                 break
         if len(set(columns)) < 3:
             return None
-        missing = [name for name in (*COLUMNS, "support") if name not in columns]
+        missing = [name for name in HEADER_COLUMNS if name not in columns]
         what = f"names no {' and no '.join(missing)}" if missing else "names a column twice"
         raise UsageError(f"line {self.position + 1}: the header {what}; precision, recall, f1-score and support are needed, once each")
 
@@ -342,15 +356,25 @@ class _Reader:
                 name, cells = cells[0], []
             cells = cells + more
         name, cells = self._split(start)
-        if ended or (AVERAGES.get(_key(name)) is None and not cells and not self._row_follows(start + 1)):
+        between = self._row_follows(start + 1)
+        if ended or (AVERAGES.get(_key(name)) is None and not cells and not between and not self._is_row_like(start, between)):
             return None
-        if not cells:
+        if not cells and not self._is_row_like(start, between):
             self.position += 1  # a line of text between two rows
             return self._row(columns, ended)
+        what = "has too few numbers" if cells else "has something else where its numbers should be"
         raise UsageError(
-            f"line {start + 1}: '{_short(self.lines[start].strip())}' has too few numbers; precision, recall, f1-score and support "
-            "are needed: are columns merged, or is a cell missing?"
+            f"line {start + 1}: '{_short(self.lines[start].strip())}' {what}; precision, recall, f1-score and support "
+            "are needed: are columns merged, or is a cell missing or misread?"
         )
+
+    def _is_row_like(self, index: int, between: bool) -> bool:
+        """Whether a line that ends in no number is a row that was misread rather than text; between two rows that is believed sooner."""
+        line = self.lines[index]
+        if self.delimiter and self.delimiter in line:
+            return line.strip().strip("|").count(self.delimiter) >= 3
+        words = line.split()
+        return sum(bool(STAND_IN.fullmatch(word)) for word in words) >= 3 or (between and any(map(DECIMAL.fullmatch, words)))
 
     def _is_whole(self, name: str, cells: list[str]) -> bool:
         kind = AVERAGES.get(_key(name))
@@ -374,8 +398,12 @@ class _Reader:
         while count < len(words) and (NUMBER.fullmatch(words[-1 - count]) or WHOLE.fullmatch(words[-1 - count])):
             count += 1
         names, numbers = words[: len(words) - count], words[len(words) - count :]
-        if (not names and len(numbers) == 5) or len(numbers) > 4:
-            names, numbers = [*names, *numbers[:-4]], numbers[-4:]
+        if len(numbers) > 4:
+            surplus, numbers = numbers[:-4], numbers[-4:]
+            if (names or len(surplus) > 1) and any(map(DECIMAL.fullmatch, surplus)):
+                row = _short(self.lines[index].strip())
+                raise UsageError(f"line {index + 1}: '{row}' has more numbers than columns; write thousands without a blank")
+            names += surplus
         return " ".join(names), numbers
 
     # --- the matrix
@@ -406,8 +434,10 @@ class _Reader:
         return MatrixTable(self._caption(start), start + 1, names, counts)
 
     def _matrix_rows(self, position: int) -> Iterator[tuple[str, list[int], int]]:
-        for index in range(position, len(self.lines)):
-            line = _plain(self.lines[index])
+        # `[[1, 2], [3, 4]]` has both rows in one line.
+        parts = ((part, index) for index in range(position, len(self.lines)) for part in re.split(r"\](?=[\s,]*\[)", self.lines[index]))
+        for part, index in parts:
+            line = _plain(part)
             if index > position and RULE.fullmatch(line) and line.strip():
                 continue
             words = _words(line, None)
@@ -427,17 +457,17 @@ class _Reader:
         return _plain(above).endswith(_plain(" ".join(name for name, _, _ in rows)))
 
     def _caption(self, position: int) -> str:
-        """The nearest line of text above."""
-        for line in reversed(self.lines[max(0, position - 6) : position]):
+        """The nearest line of text above, unless that is a long sentence."""
+        for line in reversed(self.lines[max(self.ended, position - 6) : position]):
             text = line.strip().strip("#*|").strip()
             if text and not FENCE.fullmatch(line) and re.search(r"[^\W\d]{3}", text):
-                return text[:120]
+                return text if len(text) <= LONGEST_CAPTION else ""
         return ""
 
 
 def _plain(line: str) -> str:
     """A line of a matrix, with single blanks between its cells."""
-    return " ".join(re.sub(r"[\[\],;|]", " ", line).split())
+    return " ".join(re.sub(r"(?:np\.)?array\((?=\[)|\]\].*|[\[\],;|]", " ", line).split())
 
 
 def _delimiter(line: str) -> str | None:
@@ -466,13 +496,19 @@ def _class_row(name: str, cells: Sequence[str], columns: list[str], line: int) -
         columns = [column for column in columns if column != "support"]
     by_column = dict(zip(columns, cells, strict=True))
     figures = {column: parse_figure(by_column[column], line) for column in COLUMNS}
-    return ClassRow(name, figures, _support(by_column["support"], line) if "support" in by_column else None, line)
+    support = _support(by_column["support"], [*figures.values()], line) if "support" in by_column else None
+    return ClassRow(name, figures, support, line)
 
 
-def _support(text: str, line: int) -> int:
-    if not WHOLE.fullmatch(text):
+def _support(text: str, beside: Sequence[Figure], line: int) -> int:
+    """A number of images. Whether a mark splits thousands or decimals, the figures beside it tell: ``1.000`` beside ``0,90`` is 1,000."""
+    mark = "," if any("," in figure.text for figure in beside) else "."
+    whole, _, zeros = text.partition(mark)
+    if zeros == "000" and re.fullmatch(r"[1-9]\d{0,2}", whole) and all(figure.digits != 3 for figure in beside):
+        raise UsageError(f"line {line}: the support '{text}' may be {int(whole)} or {int(whole)},000; write it without '{mark}'")
+    if zeros.strip("0") or not GROUPED.fullmatch(whole):
         raise UsageError(f"line {line}: the support '{_short(text)}' is no whole number; are columns merged or in another order?")
-    support = int(re.sub(r"\.0+$|[,_']", "", text))
+    support = int(re.sub(r"[.,_']", "", whole))
     if support > MOST_IMAGES:
         raise UsageError(f"line {line}: a support of {support:,} is more than {MOST_IMAGES:,}")
     return support
@@ -482,7 +518,9 @@ def _accuracy(cells: Sequence[str], line: int) -> tuple[Figure, int | None]:
     """The accuracy and the number of images, where it is printed; a sheet may repeat the accuracy in every column."""
     figure = parse_figure(cells[0], line)
     last = cells[-1]
-    return figure, _support(last, line) if len(cells) > 1 and last != cells[0] else None
+    if any(cell != cells[0] for cell in cells[:-1]):
+        raise UsageError(f"line {line}: the accuracy has more numbers than columns; write thousands without a blank")
+    return figure, _support(last, [figure], line) if len(cells) > 1 and last != cells[0] else None
 
 
 def _check_rows(classes: list[ClassRow], total: tuple[int, int] | None, header: int) -> None:

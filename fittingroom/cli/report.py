@@ -82,7 +82,7 @@ def _study(subject: str, runs_dir: Path, records: Path | None, output: Path | No
     results = read_results(folder, study, note)
     if not results:
         note(f"no records of {study.name} in {folder}: the page says so; fittingroom study run {subject} makes them")
-    failures = read_failures(folder, study)
+    failures = read_failures(folder, study, note)
     path = output or runs_dir / "studies" / study.name / "report.html"
     page = write_study_report(study, results, judge(study, results, failures), path, failures=failures)
     return {"study": study.name, "records": str(folder)}, page

@@ -120,7 +120,7 @@ def run(
 ) -> None:
     """Train what a study asks for and is not done yet, then judge its claims. Stopped or killed, the same command goes on."""
     from fittingroom.study import execute
-    from fittingroom.study.file import check_models, load
+    from fittingroom.study.file import check_data, check_models, load
     from fittingroom.study.plan import plan
     from fittingroom.study.searches import with_found
     from fittingroom.study.timing import measured_timings
@@ -128,6 +128,8 @@ def run(
     check_engine(engine, address)
     study = load(name)
     check_models(study)
+    if engine == "local":  # the nodes of a cluster have folders of their own
+        check_data(study, data_dir)
     planned = plan(study, only or (), epochs, seeds)
     base = runs_dir / "studies" / study.name
     folder = base / f"epochs-{epochs}" if any(one.reduced for one in planned) else base
@@ -222,7 +224,7 @@ def _judged(study: Study, records: Path, notify: Callable[[str], None]) -> tuple
     from fittingroom.study.results import read_failures, read_results
     from fittingroom.study.verdict import judge
 
-    results, failures = read_results(records, study, notify), read_failures(records, study)
+    results, failures = read_results(records, study, notify), read_failures(records, study, notify)
     return results, failures, judge(study, results, failures)
 
 

@@ -182,6 +182,17 @@ def load(
     return dataset
 
 
+def check(name: str, data_dir: Path | None = None) -> None:
+    """Find out whether a name or path is one that `load` would look at; nothing is read, and nothing downloaded.
+
+    Raises:
+        UsageError, DataMissing: as `load` has it, for a name that is unknown and a path that is not there.
+    """
+    if name not in CATALOG:
+        surroundings = Surroundings.of_this_process()
+        _find_path(name, (surroundings.cwd, *surroundings.roots(_absolute(data_dir))))
+
+
 def keep(
     name: str,
     *,
@@ -465,8 +476,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _load_path(name: str, roots: tuple[Path, ...], size: Size | None, channels: int | None, fit: Fit, with_test: bool) -> DataSet:
-    candidates = [root / name for root in roots]
-    path = next((path for path in candidates if _is_folder(path) or _is_file(path)), candidates[0])
+    path = _find_path(name, roots)
     if _is_folder(path):
         files = {part: _idx_files(path, CATALOG["mnist"], part) for part in PARTS}
         if files["train"]:
@@ -474,9 +484,15 @@ def _load_path(name: str, roots: tuple[Path, ...], size: Size | None, channels: 
             test = read_idx_pair(*files["test"]) if with_test and files["test"] else None
             return _with_identity(_numbered(name, train, test))
         return _with_identity(read_folder(path, size=size, channels=channels, fit=fit, with_test=with_test))
-    if _is_file(path):
-        return _with_identity(_load_file(name, path, with_test))
-    if os.sep in name or path.suffix in (".csv", ".npz", ".gz"):
+    return _with_identity(_load_file(name, path, with_test))
+
+
+def _find_path(name: str, roots: tuple[Path, ...]) -> Path:
+    """The file or folder that a path means, in the first of the folders that has it."""
+    candidates = [root / name for root in roots]
+    if (found := next((path for path in candidates if _is_folder(path) or _is_file(path)), None)) is not None:
+        return found
+    if os.sep in name or candidates[0].suffix in (".csv", ".npz", ".gz"):
         raise DataMissing(f"{name}: no such file or folder")
     raise UsageError(f"{_unknown(name)}, or the path of a folder, a CSV or an npz file")
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fittingroom import models, recipe
 from fittingroom.data.named import CATALOG
-from fittingroom.errors import UsageError, nearest
+from fittingroom.errors import FittingRoomError, UsageError, nearest
 from fittingroom.tune import space
 
 __all__ = [
@@ -578,6 +578,22 @@ def claimed_words(claim: Claim, first: str, others: str) -> str:
     return ""
 
 
+def check_data(study: Study, data_dir: Path | None = None) -> None:
+    """Find out whether every data set is a known one or is there; nothing of it is read.
+
+    Raises:
+        UsageError, DataMissing: one is not; the message names the run.
+    """
+    from fittingroom.data import catalog
+
+    for name in study.runs:
+        for data in {recipe_of(study, name, cell, 0).recipe.data.name for cell in cells(study, name)}:
+            try:
+                catalog.check(data, data_dir)
+            except FittingRoomError as error:
+                raise type(error)(f"{study.name}: runs.{name}: {error}") from None
+
+
 def check_models(study: Study) -> None:
     """Find out whether every model takes the arguments that the study gives it; this needs torch, `load` does not.
 
@@ -615,7 +631,7 @@ def _read(path: Path, where: str) -> dict[str, Any]:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
             raise UsageError(f"{where}: too large for a study (more than {MOST_BYTES:,} bytes)")
-        return tomllib.loads(content.decode("utf-8"))
+        return tomllib.loads(content.decode("utf-8-sig"))
     except FileNotFoundError:
         raise UsageError(f"{where}: no such study file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -642,6 +658,8 @@ def _one_line(error: ValidationError, values: Mapping[str, Any]) -> str:
     if first["type"] == "string_pattern_mismatch":
         return f"{path}: '{first['input']!s:.80}' is no name; use lower-case letters, digits and hyphens"
     message = SHOULD_BE.get(first["type"]) or first["msg"][:1].lower() + first["msg"][1:]
+    if first["loc"][-1] in UNION_BRANCHES:
+        message = "should be a finite number, text, or true or false"
     shown = f" (given: {first['input']!r:.80})" if isinstance(first["input"], bool | int | float | str) else ""
     return f"{path}: {message}{shown}"
 
@@ -995,33 +1013,63 @@ def _check_claim(study: Study, claim: Claim) -> None:
         if selection.each and field in ("of", "above"):
             raise UsageError(f"{place}.{field}.each: only runs that others are compared with can be taken one by one")
         _check_where(f"{place}.{field}.where", study.runs[selection.run].grid, selection.where)
-    try:
-        if isinstance(claim, Number | Count):
-            parse_claimed(claim.claimed)
-    except UsageError as error:
-        raise UsageError(f"{place}.claimed: {error}") from None
-    if isinstance(claim, Number | Order | Shape):
+    if isinstance(claim, Number | Order | Shape | Count):
         _check_metric(study, f"{place}.metric", claim.metric, selections_of(claim))
+    if isinstance(claim, Number | Count):
+        _check_figure(f"{place}.claimed", claim.claimed, claim.metric)
+    _check_compared(study, place, claim)
     if isinstance(claim, Shape):
         _check_shape(place, claim)
     if isinstance(claim, Consistency):
         _check_consistency(place, claim)
 
 
+def _check_figure(place: str, written: str, metric: str) -> None:
+    """A figure is one that the metric can have, in the metric's unit."""
+    try:
+        value = parse_claimed(written).value
+    except UsageError as error:
+        raise UsageError(f"{place}: {error}") from None
+    unit, least = metric_of(metric).unit, 0 if metric_of(metric).higher_is_better else -1
+    if unit == "share" and not least <= value <= 1:
+        remedy = "" if "%" in written or value < 0 else f"; percentages need their sign: {written} %"
+        raise UsageError(f"{place}: '{written}' is no {metric_words(metric)}, which lies between {least} and 1{remedy}")
+    if unit != "share" and "%" in written:
+        raise UsageError(f"{place}: '{written}' is a percentage, and {metric_words(metric)} is none")
+
+
+def _check_compared(study: Study, place: str, claim: Claim) -> None:
+    """Runs are compared with others, not with themselves."""
+    selections = [(field, selection, selected(study, selection)) for field, selection in _selections(claim)]
+    own = selections[0][2] if selections else []
+    for field, other, there in selections[1:]:
+        if there and all(one in own for one in there):
+            raise UsageError(f"{place}.{field}: these are the runs that they are compared with; name others")
+        if any(one in own for one in there) and not other.each:
+            raise UsageError(f"{place}.{field}: holds the runs that they are compared with; say `where`, or `each = true` for all others")
+
+
 def _check_metric(study: Study, place: str, metric: str, selections: list[Selection]) -> None:
-    """The metric is known, and the runs have the epoch or the classes it speaks of."""
+    """The metric is known, and the runs have the epoch, the classes or the size it speaks of."""
     try:
         pattern = _pattern(metric)
     except UsageError as error:
         raise UsageError(f"{place}: {error}") from None
-    if pattern == metric:
+    counted = metric in get_args(Count.model_fields["metric"].annotation)
+    if pattern == metric and not counted:
         return
     for name, cell in (run for selection in selections for run in selected(study, selection)):
         values = recipe_of(study, name, cell, 0).recipe
+        network = models.entry(values.model.name).kind == "network"
+        if counted:
+            if not network:
+                raise UsageError(f"{place}: {values.model.name} has no {metric.replace('_', '-')} that could be counted (runs.{name})")
+            continue
         rest = re.split("[@:]", metric, maxsplit=1)[1]
         if pattern.endswith("EPOCH"):
-            if rest.isdecimal() and int(rest) > values.train.last_epoch:
-                raise UsageError(f"{place}: '{metric}' of runs that train {values.train.last_epoch} epochs (runs.{name})")
+            epochs = values.train.last_epoch if network else 1
+            if rest.isdecimal() and int(rest) > epochs:
+                raise UsageError(f"{place}: '{metric}' of runs that train {epochs} {'epoch' if epochs == 1 else 'epochs'} (runs.{name})")
         elif values.data.name in CATALOG:
             classes = CATALOG[values.data.name].classes
             for one in re.split("[>|]", rest):

@@ -196,10 +196,20 @@ def failure_of(folder: Path, key: str, trained: Recipe, code: str) -> str | None
     return kept["reason"] if (kept.get("recipe"), kept.get("code")) == (trained.hash, code) else None
 
 
-def read_failures(folder: Path, study: Study) -> list[Failure]:
-    """Return the runs of a study that failed and would fail again, in the order of its runs, cells and seeds, whatever code made them."""
-    kept = [_read_failure(path) for path in sorted((folder / "failed").glob("*.json"))]
-    reasons = {one["full"]: one["reason"] for one in kept if one}
+def read_failures(folder: Path, study: Study, notify: Callable[[str], None] = lambda line: None) -> list[Failure]:
+    """Return the runs of a study that failed and would fail again, in the order of its runs, cells and seeds, whatever code made them.
+
+    Args:
+        folder: of the records.
+        study: the study.
+        notify: called with a line for each damaged file.
+    """
+    reasons: dict[str, str] = {}
+    for path in sorted((folder / "failed").glob("*.json")):
+        if kept := _read_failure(path):
+            reasons[kept["full"]] = kept["reason"]
+        else:
+            notify(f"{path}: not a sound record of a run that failed; left out; fittingroom study run makes its run again")
     planned = ((name, cell, seed) for name in study.runs for cell in cells(study, name) for seed in seeds_of(study, name, cell))
     recipes = ((run, recipe_of(study, *run).recipe.hash) for run in (planned if reasons else ()))
     return [Failure(*run, reasons[found]) for run, found in recipes if found in reasons]
@@ -256,7 +266,7 @@ def read_records(folder: Path, notify: Callable[[str], None] = lambda line: None
             found.append(_read(path))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, FittingRoomError) as error:
             what = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
-            notify(f"{path}: not a sound record ({what}); left out: remove it, and its run is made again")
+            notify(f"{path}: not a sound record ({what}); left out; fittingroom study run makes its run again")
     return found
 
 

@@ -90,7 +90,7 @@ def with_found(study: Study, records: Path, notify: Callable[[str], None] = lamb
                 found[one.key] = _found(values)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, ValidationError) as error:
             what = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
-            notify(f"{path}: not a sound record ({what}); left out: remove it, and its search is made again")
+            notify(f"{path}: not a sound record ({what}); left out; fittingroom study run makes its search again")
     return study.model_copy(update={"found": found})
 
 

@@ -112,18 +112,38 @@ def test_thousands_in_supports() -> None:
     assert one(text).supports == (1000, 1000)
 
 
+@pytest.mark.parametrize("support", ["1.000", "1000", "1'000", "1000,0"])
+def test_thousands_beside_decimal_commas(support: str) -> None:
+    rows = "".join(f"{name};0,50;0,50;0,50;{support}\n" for name in "ab")
+    assert one(f";precision;recall;f1-score;support\n{rows}accuracy;0,50;2.000\n").supports == (1000, 1000)
+
+
+def test_three_digits_everywhere_are_decimals() -> None:
+    rows = "a 0.500 0.500 0.500 7.000\nb 0.500 0.500 0.500 7.000\n"
+    assert one("precision recall f1-score support\n" + rows).supports == (7, 7)
+
+
+def test_a_header_whose_first_column_has_a_name_of_its_own() -> None:
+    assert one("Klasse precision recall f1-score support\n" + ROWS).names == ("0", "1", "2")
+    with pytest.raises(UsageError, match="no table found"):
+        read_tables("The precision recall f1-score support\nis what it prints.\n")
+
+
 def test_every_table_of_a_text_with_its_caption() -> None:
     tables = read_tables("\n\nSome text.\n\n".join([*FASHION.values(), DIGITS]))
     assert [table.caption for table in tables] == ["Custom CNN:", "AlexNet:", "LeNet-5:", "ResNet:", "Three blocks:"]
     assert [len(table.supports) for table in tables] == [10] * 5
     assert tables[4].supports[:2] == (980, 1135)
+    assert [table.caption for table in read_tables(f"First:\n{PLAIN}\n{PLAIN}")] == ["First:", ""]
 
 
 @pytest.mark.parametrize(
     "text",
     [
         "[[50  3  7]\n [ 2 80  1]\n [ 9  0 30]]",
-        "array([[50, 3, 7],\n       [2, 80, 1],\n       [9, 0, 30]])".replace("array(", "").replace(")", ""),
+        "array([[50, 3, 7],\n       [2, 80, 1],\n       [9, 0, 30]])",
+        "np.array([[50, 3, 7], [2, 80, 1], [9, 0, 30]], dtype=int64)",
+        "[[50 3 7] [2 80 1] [9 0 30]]",
         "50 3 7\n2 80 1\n9 0 30",
         "50,3,7\n2,80,1\n9,0,30",
         "|   | a | b | c |\n|---|---|---|---|\n| a | 50 | 3 | 7 |\n| b | 2 | 80 | 1 |\n| c | 9 | 0 | 30 |",
@@ -167,6 +187,16 @@ def test_prose_with_numbers_is_no_table() -> None:
 
 
 HEADER = "  precision recall f1-score support\n"
+SHEET = ",precision,recall,f1-score,support\na,0.5,0.5,0.5,9\nb,0.5,0.5,0.5,9\nc,0.5,0.5,0.5,9\n"
+MISREAD = (
+    "hat 0.50 0.50 0.50 1O",
+    "hat 0.50 0.50 0.50 -10",
+    f"hat 0.50 0.50 0.50 {'9' * 23}",
+    "hat x x x x",
+    "hat - - - -",
+    "hat nan nan nan nan",
+    "hat 0.50 ?",
+)
 ROWS = "0 0.50 0.50 0.50 10\n1 0.50 0.50 0.50 10\n2 0.50 0.50 0.50 10\n"
 
 
@@ -189,6 +219,16 @@ ROWS = "0 0.50 0.50 0.50 10\n1 0.50 0.50 0.50 10\n2 0.50 0.50 0.50 10\n"
         (HEADER + ROWS.replace("1 0.50", "0 0.50"), 3, "second row"),
         (HEADER + ROWS.replace(" 10", " 0"), 1, "supports are 0"),
         (HEADER + ROWS.replace("0.50 10", "0.50 999999999999"), 2, "more than"),
+        *((HEADER + ROWS.replace("1 0.50 0.50 0.50 10", row), 3, "something else where") for row in MISREAD),
+        (HEADER + ROWS.replace("2 0.50 0.50 0.50 10", "2 0.50 0.50 0.50 1O"), 4, "something else where"),
+        *((SHEET.replace("b,0.5,0.5,0.5,9", "b" + row), 3, "something else where") for row in (",nan" * 4, "," * 4)),
+        (markdown(rows_of(PLAIN)).replace("0.96 | 0.96 | 0.96 | 83", " |  |  | "), 4, "something else where"),
+        (HEADER + ROWS.replace("0.50 10", "0.50 1 200"), 2, "thousands without a blank"),
+        (HEADER + ROWS + "accuracy 0.50 1 200\n", 5, "thousands without a blank"),
+        (HEADER + ROWS + "macro avg 0.50 0.50 0.50 1 200\n", 5, "thousands without a blank"),
+        (HEADER + ROWS.replace("0.50 10", "0.50 1.000"), 2, "may be 1 or 1,000"),
+        (HEADER + ROWS.replace("0.50 10", "0,50 1,000"), 2, "may be 1 or 1,000"),
+        (HEADER + ROWS.replace("0.50 10", "0,50 4.0"), 2, "no whole number"),
         ("[[1 2 3]\n [4 5 6]]", 1, "confusion matrix of 2 rows needs 2 numbers"),
     ],
 )

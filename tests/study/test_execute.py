@@ -163,6 +163,13 @@ def test_what_fails(crew: Crew, made_set: Path, tmp_path: Path) -> None:
     (failure,) = read_failures(folder / "records", failing)
     assert (failure.run, failure.cell, failure.seed) == ("rates", {"optim.lr": 1e30}, 0)
     assert failure.reason == failed["rates-1e-30-seed0"]
+    path = folder / "records" / "failed" / "rates-1e-30-seed0.json"
+    said: list[str] = []
+    for damaged in ("", "{}", "[]", "{"):
+        path.write_text(damaged)
+        assert not read_failures(folder / "records", failing, said.append)
+        assert said.pop().startswith(f"{path}: not a sound record of a run that failed")
+        assert len(execute.standing(plan(failing), folder / "records").todo) == 2
 
 
 def test_a_fraction_of_an_epoch(crew: Crew, made_set: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from itertools import product
 from pathlib import Path
@@ -11,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fittingroom import recipe
-from fittingroom.errors import UsageError
+from fittingroom.errors import FittingRoomError, UsageError
 from fittingroom.study.file import (
     METRICS,
     Number,
     Order,
     Selection,
     cells,
+    check_data,
     check_models,
     load,
     metric_of,
@@ -352,7 +354,36 @@ REFUSED = {
         'activation = ["relu", "relu"]',
         "runs.several.grid.activation: 'relu' is there twice",
     ),
-    "a table in a grid": ('activation = ["tanh", "relu"]', "activation = [{}]", "runs.several.grid.activation[1]: input should be a valid"),
+    **{
+        f"{what} in a grid": (
+            'activation = ["tanh", "relu"]',
+            f"activation = [{written}]",
+            "runs.several.grid.activation[1]: should be a finite number, text, or true or false",
+        )
+        for what, written in (("a table", "{}"), ("a list", '["tanh"]'), ("not a number", "nan"))
+    },
+    "a percentage without its sign": (
+        'claimed = "0.90"',
+        'claimed = "90"',
+        "claims.accuracy.claimed: '90' is no test accuracy, which lies between 0 and 1; percentages need their sign: 90 %",
+    ),
+    "more than everything": ('claimed = "0.90"', 'claimed = "930 %"', "claims.accuracy.claimed: '930 %' is no test accuracy"),
+    "less than nothing": ('claimed = "0.90"', 'claimed = "-93 %"', "claims.accuracy.claimed: '-93 %' is no test accuracy"),
+    "a percentage of a loss": (
+        'metric = "test.accuracy"\nclaimed = "0.90"',
+        'metric = "test.loss"\nclaimed = "45 %"',
+        "claims.accuracy.claimed: '45 %' is a percentage, and test loss is none",
+    ),
+    "runs above themselves": (
+        'where = { activation = "tanh" }',
+        'where = { activation = "relu" }',
+        "claims.relu-is-better.below[1]: these are the runs that they are compared with; name others",
+    ),
+    "runs above some of themselves": (
+        ', where = { activation = "tanh" }',
+        "",
+        "claims.relu-is-better.below[1]: holds the runs that they are compared with; say `where`, or `each = true`",
+    ),
     "a factor by both its names": (
         'activation = ["tanh", "relu"]',
         'activation = ["tanh"], "model.activation" = ["relu"]',
@@ -465,6 +496,39 @@ def test_what_cannot_be_meant_is_refused_in_one_line(what: str, tmp_path: Path) 
     assert len(message) < len(str(path)) + 300
     assert raised.value.exit_code == 2
     assert time.process_time() - began < 5  # nothing is made of a grid before it is counted
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ('kind = "count"\nmetric = "parameters"\nclaimed = "9"', "random-forest has no parameters that could be counted (runs.forest)"),
+        ('kind = "number"\nmetric = "validation.loss@2"\nclaimed = "0.9"', "'validation.loss@2' of runs that train 1 epoch (runs.forest)"),
+    ],
+)
+def test_a_classical_model_has_no_size_and_no_second_epoch(written: str, expected: str, tmp_path: Path) -> None:
+    claim = f'[[claims]]\nid = "forest"\ntext = "It is so."\nsource = "Table 1"\nof = {{ run = "forest" }}\n{written}\n'
+    path = tmp_path / "small.toml"
+    path.write_text(f'{SMALL}\n{claim}\n[runs.forest]\nbase = "random-forest"\n')
+    with pytest.raises(UsageError) as raised:
+        load(path)
+    assert str(raised.value) == f"{path}: claims.forest.metric: {expected}"
+
+
+def test_a_byte_order_mark_is_no_part_of_a_study(small: Path) -> None:
+    small.write_bytes(b"\xef\xbb\xbf" + small.read_bytes())
+    assert load(small).title == "A small report"
+
+
+def test_data_that_are_nowhere_are_found_before_training(tmp_path: Path) -> None:
+    path = tmp_path / "small.toml"
+    unknown = "unknown data set 'digitss' — did you mean 'digits'?"
+    for name, expected in (("digitss", unknown), ("no/where", "no/where: no such file or folder")):
+        path.write_text(SMALL.replace("set = { train.epochs = 6 }", f'set = {{ data.name = "{name}" }}'))
+        with pytest.raises(FittingRoomError, match=rf"^small: runs\.longer: {re.escape(expected)}"):
+            check_data(load(path))
+    path.write_text(SMALL.replace("set = { train.epochs = 6 }", 'set = { data.name = "here" }'))
+    (tmp_path / "here").mkdir()
+    check_data(load(path), tmp_path)
 
 
 def test_unknown_and_unreadable_files(tmp_path: Path) -> None:
