@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -102,7 +103,7 @@ def _overheads(path: Path | None) -> Overheads:
 
 
 def _making(name: str, planned: Sequence[Planned]) -> str:
-    return f"fittingroom study run {name} --only {planned[0].run} --epochs 1 --seeds 1"
+    return f"fittingroom study run {shlex.quote(name)} --only {planned[0].run} --epochs 1 --seeds 1"
 
 
 def _print_table(rows: Sequence[Row]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -81,7 +82,7 @@ def _study(subject: str, runs_dir: Path, records: Path | None, output: Path | No
     study = with_found(study, folder, note)
     results = read_results(folder, study, note)
     if not results:
-        note(f"no records of {study.name} in {folder}: the page says so; fittingroom study run {subject} makes them")
+        note(f"no records of {study.name} in {folder}: the page says so; fittingroom study run {shlex.quote(subject)} makes them")
     failures = read_failures(folder, study, note)
     path = output or runs_dir / "studies" / study.name / "report.html"
     page = write_study_report(study, results, judge(study, results, failures), path, failures=failures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -65,7 +66,7 @@ def list_studies(as_json: Json = False) -> None:
 @app.command("show")
 def show(name: StudyName, as_json: Json = False) -> None:
     """Show a study: its systems, its assumptions, its claims, and how much there is to run."""
-    from fittingroom.study.file import load
+    from fittingroom.study.file import load, unsearched
     from fittingroom.study.plan import plan
 
     study = load(name)
@@ -88,7 +89,10 @@ def show(name: StudyName, as_json: Json = False) -> None:
             for head, text in entries:
                 _print_entry(head, text)
     print_line("")
-    print_line(f"{len(planned)} runs and {len(study.claims)} claims; run it with: fittingroom study run {name}")
+    searched = len(unsearched(study))
+    also = f", {searched} {'search' if searched == 1 else 'searches'}" if searched else ""
+    print_line(f"{len(planned)} runs{also} and {len(study.claims)} claims")
+    print_line(f"run it with: fittingroom study run {shlex.quote(name)}")
 
 
 def _made(study: Study, run: str) -> str:
@@ -189,7 +193,7 @@ def verdicts(name: StudyName, records: Records = None, runs_dir: RunsDir = Path(
         print_json(_verdicts(study, results, found))
         return
     if not results:
-        note(f"nothing is recorded of it yet; run it with: fittingroom study run {name}")
+        note(f"nothing is recorded of it yet; run it with: fittingroom study run {shlex.quote(name)}")
     _print_verdicts(found)
 
 
@@ -298,7 +302,7 @@ def _stoppable(name: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        note(f"stopped; go on with the same command: fittingroom study run {name} …")
+        note(f"stopped; go on with the same command: fittingroom study run {shlex.quote(name)} …")
         raise
 
 
@@ -337,12 +341,9 @@ def _watched(planned: Sequence[Planned], stands: Standing) -> Iterator[Callable[
 
 
 def _print_verdicts(verdicts: Sequence[Verdict]) -> None:
-    """Print a line with each verdict, below it claimed, measured and how little was run, and at the end how many there are of each."""
+    """Print a line with each verdict, below it what is claimed, what was found and how little was run; at the end how many of each."""
     for one in verdicts:
-        parts = [f"{what} {words}" for what, words in (("claimed", _claimed(one.claim)), ("measured", one.measured)) if words]
-        together = ", ".join(parts)
-        said = [together] if len(together) <= WIDTH - len(INDENT) else parts
-        _print_entry(f"{one.claim.id}: {one.verdict}", *said, *([f"! {', '.join(one.marks)}"] if one.marks else []))
+        _print_entry(f"{one.claim.id}: {one.verdict}", *_found(one), *([f"! {', '.join(one.marks)}"] if one.marks else []))
     counts = Counter(one.verdict for one in verdicts)
     print_line("")
     noun = "claim" if len(verdicts) == 1 else "claims"
@@ -352,6 +353,21 @@ def _print_verdicts(verdicts: Sequence[Verdict]) -> None:
     cautions = [(one.claim.id, text) for one in verdicts for text in one.cautions]
     if cautions:
         note(f"{len({claim for claim, _ in cautions})} verdicts come with cautions; --json and the page have them in full")
+
+
+def _found(one: Verdict) -> list[str]:
+    """The claim in words, unless it is but a figure; the figure beside ours; or why there is none."""
+    from fittingroom.study.file import Consistency, Count, Number, Shape
+
+    claim = one.claim
+    printed = isinstance(claim, Number | Count)
+    claimed = [f"claimed {_claimed(claim)}"] if printed or (isinstance(claim, Shape) and claim.claimed) else []
+    against = f" against {one.rival}" if one.rival else ""
+    measured = [f"measured {one.measured}{against}"] if one.measured and not isinstance(claim, Consistency) else []
+    together = ", ".join([*claimed, *measured])
+    figures = [together] if len(together) <= WIDTH - len(INDENT) else [*claimed, *measured]
+    why = [] if measured or one.verdict == "not yet run" else [one.sentence]
+    return [*([] if printed else [claim.text]), *filter(None, figures), *why]
 
 
 def _print_entry(head: str, *said: str) -> None:

@@ -108,6 +108,15 @@ class Verdict:
     evidence: dict[str, Any] = field(default_factory=dict)
     marks: tuple[str, ...] = ()
 
+    @property
+    def rival(self) -> str:
+        """Of several groups that a claim compares with, the one that decides and that `measured` is about; empty where there is but one."""
+        compared = self.evidence.get("comparisons", [])
+        if len(compared) < 2:
+            return ""
+        above, below = (Selection.model_validate(compared[0][side]) for side in ("above", "below"))
+        return _words(below, above)
+
 
 def judge(study: Study, results: Sequence[Result], failures: Sequence[Failure] = ()) -> list[Verdict]:
     """Return a verdict for each claim of the study, in the order written. The order of results and failures does not matter."""
