@@ -587,7 +587,7 @@ def check_data(study: Study, data_dir: Path | None = None) -> None:
     from fittingroom.data import catalog
 
     for name in study.runs:
-        for data in {recipe_of(study, name, cell, 0).recipe.data.name for cell in cells(study, name)}:
+        for data in sorted({recipe_of(study, name, cell, 0).recipe.data.name for cell in cells(study, name)}):
             try:
                 catalog.check(data, data_dir)
             except FittingRoomError as error:
