@@ -62,7 +62,7 @@ def standing(
     Args:
         planned: the plan.
         records: their folder; it need not exist.
-        keep_earlier: take what an earlier state of the code made for done too.
+        keep_earlier: take what an earlier state of the code made, or failed to make, for done too.
         notify: called with a line for each damaged record.
     """
     known = read_records(records, notify)
@@ -72,7 +72,7 @@ def standing(
     found = {one.key: made_by.get((one.loaded.recipe.hash, one.full.hash), set()) for one in planned}
     done = tuple(one.key for one in planned if _code(one) in found[one.key])
     earlier = tuple(one.key for one in planned if found[one.key] and one.key not in done)
-    failed = {one.key: reason for one in planned if (reason := _failure(one, records)) and not found[one.key]}
+    failed = {one.key: reason for one in planned if (reason := _failure(one, records, keep_earlier)) and not found[one.key]}
     settled = {*done, *failed, *(earlier if keep_earlier else ())}
     return Standing(tuple(known), done, earlier, failed, tuple(one for one in planned if one.key not in settled))
 
@@ -210,8 +210,8 @@ def _keep(one: Planned, run: Run, records: Path) -> None:
     shutil.rmtree(run.checkpoints, ignore_errors=True)
 
 
-def _failure(one: Planned, records: Path) -> str | None:
-    return failure_of(records, one.key, one.loaded.recipe, _code(one))
+def _failure(one: Planned, records: Path, keep_earlier: bool) -> str | None:
+    return failure_of(records, one.key, one.loaded.recipe, None if keep_earlier else _code(one))
 
 
 def _code(one: Planned) -> str:

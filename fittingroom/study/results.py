@@ -190,10 +190,18 @@ def write_failure(folder: Path, key: str, trained: Recipe, code: str, full: Reci
     write_json(_failure_file(folder, key), {"recipe": trained.hash, "full": full.hash, "code": code, "reason": reason})
 
 
-def failure_of(folder: Path, key: str, trained: Recipe, code: str) -> str | None:
-    """Return why a run failed that would fail again, by the same recipe and code; None where it did not, or nobody can tell."""
+def failure_of(folder: Path, key: str, trained: Recipe, code: str | None) -> str | None:
+    """Return why a run of this recipe failed that would fail again; None where it did not, or nobody can tell.
+
+    Args:
+        folder: of the records.
+        key: of the planned run.
+        trained: its recipe.
+        code: the fingerprint that the run must have; None takes any.
+    """
     kept = _read_failure(_failure_file(folder, key))
-    return kept["reason"] if (kept.get("recipe"), kept.get("code")) == (trained.hash, code) else None
+    same = kept.get("recipe") == trained.hash and code in (None, kept.get("code"))
+    return kept["reason"] if same else None
 
 
 def read_failures(folder: Path, study: Study, notify: Callable[[str], None] = lambda line: None) -> list[Failure]:

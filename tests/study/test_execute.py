@@ -164,6 +164,9 @@ def test_what_fails(crew: Crew, made_set: Path, tmp_path: Path) -> None:
     assert (failure.run, failure.cell, failure.seed) == ("rates", {"optim.lr": 1e30}, 0)
     assert failure.reason == failed["rates-1e-30-seed0"]
     path = folder / "records" / "failed" / "rates-1e-30-seed0.json"
+    path.write_text(path.read_text().replace('"code": "', '"code": "earlier '))
+    again = [[one.key for one in execute.standing(plan(failing), folder / "records", keep).todo] for keep in (True, False)]
+    assert again == [["bayes-seed0"], ["rates-1e-30-seed0", "bayes-seed0"]]
     said: list[str] = []
     for damaged in ("", "{}", "[]", "{"):
         path.write_text(damaged)
