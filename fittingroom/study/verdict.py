@@ -131,7 +131,7 @@ def _judge(study: Study, claim: AnyClaim, records: _Records) -> Verdict:
         case Consistency():
             return _consistency(claim)
     chosen = records.without_reduced(selections_of(claim))
-    if empty := [_words(selection) for selection in selections_of(claim) if not chosen.of(selection) and not chosen.failed(selection)]:
+    if empty := [_words(selection) for selection in selections_of(claim) if chosen.waits(selection)]:
         sentence = f"Nothing has been run to its end yet of {_listed(empty)}."
         return Verdict(claim, "not yet run", "", sentence, (), {"missing": empty, **_assumed(study, claim)})
     metric = claim.metric
@@ -215,6 +215,10 @@ class _Records:
         """The runs of a selection that failed and have no result, in the order of those that have."""
         cells = (self._failed.get((name, _key(cell)), {}) for name, cell in selected(self.study, selection))
         return [seeds[seed] for seeds in cells for seed in sorted(seeds)]
+
+    def waits(self, selection: Selection) -> bool:
+        """Whether nothing of a selection has ended well, and something can still do so."""
+        return not self.of(selection) and len(self.failed(selection)) < max(1, len(self.planned(selection)))
 
     def why_silent(self, selection: Selection, metric: str) -> str:
         """Why a selection tells nothing of a metric."""

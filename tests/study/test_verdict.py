@@ -768,6 +768,7 @@ def test_a_figure_of_runs_that_all_failed_stays_undecided_with_the_reason(tmp_pa
     assert (found.verdict, found.measured, found.marks) == ("undecided", "", ("3 of 3 runs failed",))
     assert found.sentence == "3 of 3 runs of plain failed: the loss became nan in epoch 1, step 6 (seed 0)."
     assert found.cautions == (found.sentence.rstrip("."),)
+    assert judge(study, [], failures_of("plain", 0, 2))[0].verdict == "not yet run"
     json.dumps(found.evidence, allow_nan=False)
 
 
