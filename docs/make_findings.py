@@ -33,20 +33,20 @@ PROSE: dict[str, tuple[dict[str, str], str]] = {
             "one-layer": "lower than claimed",
             "svm-radial": "higher than claimed",
             "svm-linear": "lower than claimed",
-            "fewer-layers-do-better": "supported, closest cnn: layers 2",
+            "fewer-layers-do-better": "supported, closest layers = 2",
             "a-third-layer-does-not-help": "supported",
-            "more-layers-overfit": "not supported, by cnn: layers 3",
+            "more-layers-overfit": "not supported, by layers = 3",
             "validation-loss-turns": "undecided",
-            "cnn-beats-svm": "supported, closest svm: kernel radial",
+            "cnn-beats-svm": "supported, closest svm (kernel = radial)",
             "cnn-is-quicker-than-radial": "supported",
             "cnn-is-quicker-than-linear": "not supported",
-            "adam-is-best": "undecided, by optimisers: optimiser sgd",
+            "adam-is-best": "undecided, by optimiser = sgd",
             "search-finds-no-better": "undecided",
-            "filters-are-best": "undecided, by search-filters: filters 64",
+            "filters-are-best": "undecided, by filters = 64",
             "filter-size-is-best": "undecided",
-            "rate-does-not-help": "supported, closest search-rate: rate 0.0001",
-            "batch-size-does-not-help": "undecided, by search-batch: batch 128",
-            "dropout-is-best": "undecided, by search-dropout: dropout 0.0",
+            "rate-does-not-help": "supported, closest rate = 0.0001",
+            "batch-size-does-not-help": "undecided, by batch = 128",
+            "dropout-is-best": "undecided, by dropout = 0.0",
             "dropout-prevents-overfitting": "supported",
         },
         """**What holds.** Its most surprising statement: one convolution does better than two, by {fewer-layers-do-better} on
@@ -76,10 +76,10 @@ other: 32 filters less 64, {filters-are-best}; 3×3 less 5×5, {filter-size-is-b
     "lenet-ablation": (
         {
             "best-test-accuracy": "lower than claimed",
-            "best-is-best": "undecided, by factorial: activation tanh, pooling max, optimiser adam, dropout 0.0, augmentation without",
+            "best-is-best": "undecided, by activation = tanh, optimiser = adam, augmentation = without",
             "worst-test-accuracy": "higher than claimed",
             "worst-is-worst": (
-                "not supported, by factorial: activation sigmoid, pooling average, optimiser sgd, dropout 0.5, augmentation with"
+                "not supported, by activation = sigmoid, pooling = average, dropout = 0.5"
             ),
             "relu-beats-tanh": "undecided",
             "relu-beats-tanh-by-13-points": "not supported",
@@ -177,7 +177,7 @@ the basic network alone would lie anywhere between {basic-accuracy-on-test-image
             "c2": "lower than claimed",
             "c2-beats-c1": "undecided",
             "c2-overfits-less": "supported",
-            "state-of-the-art": "undecided, by without-augmentation: ",
+            "state-of-the-art": "undecided, by without-augmentation",
         },
         """**What was measured.** Handwritten digits. The supports in its table are those of MNIST's test set, and on MNIST its network
 gives what the report prints: {accuracy-mnist|alone} of the test images where it says 99.43 %, {validation-mnist|alone} in validation where
@@ -352,12 +352,9 @@ def _prose(name: str, verdicts: list[Verdict]) -> str:
 
 def _pinned(verdict: Verdict) -> str:
     """A verdict and, of several comparisons, the one whose figure is told."""
-    compared = verdict.evidence.get("comparisons", [])
-    if len(compared) < 2:
+    if not verdict.rival:
         return verdict.verdict
-    rival = compared[0]["below"]
-    words = f"{rival['run']}: {', '.join(f'{factor} {value}' for factor, value in rival['where'].items())}"
-    return f"{verdict.verdict}, {'closest' if verdict.verdict == 'supported' else 'by'} {words}"
+    return f"{verdict.verdict}, {'closest' if verdict.verdict == 'supported' else 'by'} {verdict.rival}"
 
 
 def _measured(verdict: Verdict) -> str:
