@@ -186,7 +186,7 @@ def test_the_words_of_the_findings_rest_on_what_is_compared() -> None:
     number = next(index for index, one in enumerate(verdicts) if one.claim.id == "fewer-layers-do-better")
     first, second = verdicts[number].evidence["comparisons"]
     verdicts[number] = replace(verdicts[number], evidence={**verdicts[number].evidence, "comparisons": [second, first]})
-    with pytest.raises(SystemExit, match="fewer-layers-do-better is supported, closest cnn: layers 3"):
+    with pytest.raises(SystemExit, match="fewer-layers-do-better is supported, closest layers = 3"):
         findings["_prose"](study.name, verdicts)
 
 
