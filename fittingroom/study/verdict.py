@@ -304,37 +304,47 @@ class _Records:
         counts = [f"{count} of {len(planned)} runs {what}" for count, what in ((missing, "missing"), (len(failed), "failed")) if count]
         return tuple(filter(None, (seeds, *counts, *sorted(set(short)))))
 
+    def _weaknesses(self, selection: Selection, claim: Claim) -> list[str]:
+        """What weakens the runs of a group, in words that do not name it."""
+        found: list[str] = []
+        if not (results := self.of(selection)):
+            return found
+        metric = getattr(claim, "metric", "")
+        seeds, planned = {result.seed for result in results}, self.planned(selection)
+        if not isinstance(claim, Count):
+            if missing := len(planned - {*map(_place, results), *map(_place, self.failed(selection))}):
+                found.append(f"{missing} of {len(planned)} planned runs are missing")
+            if len(seeds) == 1:
+                found.append(f"one seed only ({min(seeds)}); what another seed would give was not measured")
+        lost = sum(self.value(result, metric) is None for result in results)
+        if lost and metric not in NEVER:
+            found.append(f"{lost} of {len(results)} runs ended too early or do not tell {metric_words(metric)}")
+        if reduced := sorted({reason for result in results for reason in result.reduced}):
+            found.append(f"reduced runs, not the report's protocol ({', '.join(reduced)})")
+        if short := self.study.runs[selection.run].short:
+            found.append(f"made shorter than the report's protocol by this study's choice ({short})")
+        if metric.startswith("validation.") and any(_on_test(result) for result in results):
+            found.append("the validation images are the test images")
+        return found
+
     def cautions(self, claim: Claim) -> tuple[str, ...]:
         """What is to be known of the runs themselves before they are believed."""
-        found = []
-        for selection in selections_of(claim):
-            results, failed, name = self.of(selection), self.failed(selection), _words(selection)
-            seeds, planned = {result.seed for result in results}, self.planned(selection)
-            if failed:
-                found.append(_failed_words(name, failed, len(planned)))
-            if not results:
-                continue
-            if not isinstance(claim, Count):
-                if missing := len(planned - {*map(_place, results), *map(_place, failed)}):
-                    found.append(f"{name}: {missing} of {len(planned)} planned runs are missing")
-                if len(seeds) == 1:
-                    found.append(f"{name}: one seed only ({min(seeds)}); what another seed would give was not measured")
-            metric = getattr(claim, "metric", "")
-            lost = sum(self.value(result, metric) is None for result in results)
-            if lost and metric not in NEVER:
-                found.append(f"{name}: {lost} of {len(results)} runs ended too early or do not tell {metric_words(metric)}")
-            if reduced := sorted({reason for result in results for reason in result.reduced}):
-                found.append(f"{name}: reduced runs, not the report's protocol ({', '.join(reduced)})")
-            if short := self.study.runs[selection.run].short:
-                found.append(f"{name}: made shorter than the report's protocol by this study's choice ({short})")
-            if metric.startswith("validation.") and any(_on_test(result) for result in results):
-                found.append(f"{name}: its validation images are the test images")
-        everything = [result for selection in selections_of(claim) for result in self.of(selection)]
+        groups = selections_of(claim)
+        failures = [(group, self.failed(group)) for group in groups]
+        found = [_failed_words(_words(group), failed, len(self.planned(group))) for group, failed in failures if failed]
+        # What is to be said of several groups is said once.
+        said: dict[str, list[str]] = {}
+        for group in groups:
+            for text in self._weaknesses(group, claim):
+                said.setdefault(text, []).append(_words(group))
+        for text, names in said.items():
+            found.append(f"{'all groups' if len(names) == len(groups) > 1 else ', '.join(names)}: {text}")
+        everything = [result for selection in groups for result in self.of(selection)]
         if getattr(claim, "metric", "") == "seconds" and len({_machine(result) for result in everything}) > 1:
             found.append("times of different machines or numbers of threads")
         if not isinstance(claim, Count) and len(formats := {name for result in everything if (name := _precision(result))}) > 1:
             found.append(f"on different machines, multiplied in {' and in '.join(sorted(formats))}")
-        names = sorted({*claim.assumes, *(name for one in selections_of(claim) for name in self.study.runs[one.run].assumes)})
+        names = sorted({*claim.assumes, *(name for one in groups for name in self.study.runs[one.run].assumes)})
         if names:
             found.append(f"hangs on {'an assumption' if len(names) == 1 else 'assumptions'}: {', '.join(names)}")
         return tuple(dict.fromkeys(found))
@@ -832,11 +842,18 @@ def _apart(value: float, metric: str) -> str:
 
 
 def _difference_words(interval: Interval, metric: str) -> str:
-    of_metric = metric_of(metric).unit
-    large = "+,.0f" if abs(interval.estimate) >= 1000 else "+.4g"  # millions of multiply-adds without an exponent
-    scale, unit, form = (100, " points", "+.2f") if of_metric == "share" else (1, f" {of_metric}".rstrip(), large)
-    estimate, low, high = (format(scale * value, form).replace("-", "−") for value in (interval.estimate, interval.low, interval.high))
+    share, of_metric = metric_of(metric).unit == "share", metric_of(metric).unit
+    scale, unit = (100, " points") if share else (1, f" {of_metric}".rstrip())
+    ends = [scale * value for value in (interval.estimate, interval.low, interval.high)]
+    digits = 2 if share else _digits(ends)
+    estimate, low, high = (f"{value:+,.{digits}f}".replace("-", "−") for value in ends)
     return f"{estimate}{unit}" if interval.low == interval.high else f"{estimate}{unit} ({low} to {high})"
+
+
+def _digits(values: Sequence[float]) -> int:
+    """How many decimals figures that stand together are written with: three digits of the largest, or none where they are whole."""
+    largest = max(map(abs, values))
+    return 0 if all(value.is_integer() for value in values) else max(0, 2 - math.floor(math.log10(largest)))
 
 
 def _order_sentence(names: tuple[str, str], interval: Interval | None, metric: str, how: str, why: str) -> str:

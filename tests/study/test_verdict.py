@@ -352,6 +352,32 @@ def test_times_of_another_group(tmp_path: Path) -> None:
     assert "better against 0.5 × plain: +1 s in seconds of training" in found.sentence
 
 
+def test_figures_that_stand_together_end_with_the_same_digit(tmp_path: Path) -> None:
+    def made(study: Study) -> list[Result]:
+        took = {"better": (5, 6, 7), "plain": (55, 57, 56)}
+        return [result_of(study, run, seed, 0.9, curve=[0.9] * took[run][seed]) for run in took for seed in range(3)]
+
+    written = claim("shape", of={"run": "better"}, metric="seconds", than=[{"run": "plain"}], relation="less")
+    low, high = scipy.stats.t.interval(0.95, 2, -50, scipy.stats.sem([-50, -51, -49]))
+    assert verdict_of(tmp_path, written, made).measured == f"−50.0 s (−{-low:.1f} to −{-high:.1f})"
+
+
+def test_what_weakens_all_groups_is_said_once(tmp_path: Path) -> None:
+    written = claim("order", metric="test.accuracy", above={"run": "better"}, below=[{"run": "plain"}, {"run": "alike"}])
+
+    def made(better: int, alike: int) -> Any:
+        return lambda study: [
+            *runs_of(study, "better", [0.9] * better),
+            *runs_of(study, "plain", [0.8]),
+            *runs_of(study, "alike", [0.8] * alike),
+        ]
+
+    told = "one seed only (0); what another seed would give was not measured"
+    assert [one for one in verdict_of(tmp_path, written, made(1, 1)).cautions if told in one] == [f"all groups: {told}"]
+    assert [one for one in verdict_of(tmp_path, written, made(1, 3)).cautions if told in one] == [f"better, plain: {told}"]
+    assert [one for one in verdict_of(tmp_path, written, made(3, 3)).cautions if told in one] == [f"plain: {told}"]
+
+
 def test_each_of_several_must_lie_below(tmp_path: Path) -> None:
     below = [{"run": "plain"}, {"run": "alike"}]
 
@@ -548,9 +574,7 @@ def test_whole_numbers_are_as_stated_in_every_seed(
 ) -> None:
     written = claim("shape", of={"run": "plain"}, metric="best_epoch", relation=relation, claimed=claimed)
     curves = [[0.8 + 0.01 * (epoch == one) for epoch in range(1, EPOCHS + 1)] for one in best]
-    found = verdict_of(
-        tmp_path, written, lambda s: [result_of(s, "plain", seed, 0.9, curve=curve) for seed, curve in enumerate(curves)]
-    )
+    found = verdict_of(tmp_path, written, lambda s: [result_of(s, "plain", seed, 0.9, curve=curve) for seed, curve in enumerate(curves)])
     assert found.verdict == expected, found.sentence
 
 
