@@ -240,9 +240,10 @@ def text() -> str:
         results = read_results(RECORDS / name, study, _complain)
         failures = read_failures(RECORDS / name, study, _complain)
         recorded = {record.recipe.hash for record in read_records(RECORDS / name)}
-        lost = [(one.run, one.cell, one.seed) for one in failures]
-        there = [one.loaded.recipe.hash in recorded for one in plan(study)]
-        failed = [not done and (one.run, one.cell, one.seed) in lost for one, done in zip(plan(study), there, strict=True)]
+        lost = {one.place for one in failures}
+        planned = plan(study)
+        there = [one.loaded.recipe.hash in recorded for one in planned]
+        failed = [not done and one.place in lost for one, done in zip(planned, there, strict=True)]
         parts += _section(study, sum(there), sum(failed), judge(study, results, failures))
     return "\n".join(parts).rstrip() + "\n"
 

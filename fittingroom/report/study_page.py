@@ -6,7 +6,6 @@ complete without its script, which only adds the light switch.
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,7 @@ from fittingroom.report.study_evidence import evidence
 from fittingroom.report.study_factors import factor_sections
 from fittingroom.report.study_runs import Variation, cell_words, gather, named_by, selected, selection_labels
 from fittingroom.study.file import Claim, Number, Study, claimed_words, metric_words, parse_claimed, selections_of, unsearched
-from fittingroom.study.plan import Planned, plan
+from fittingroom.study.plan import plan
 from fittingroom.study.results import Failure, Result, fewer_seeds
 from fittingroom.study.verdict import Verdict
 
@@ -139,16 +138,12 @@ class _Progress:
 
 
 def _progress(view: StudyView) -> _Progress:
-    there = {_place(result): result for result in view.results}
-    lost = {_place(failure) for failure in view.failures} - there.keys()
+    there = {result.place: result for result in view.results}
+    lost = {failure.place for failure in view.failures} - there.keys()
     planned = plan(view.study)
-    found = [result for one in planned if (result := there.get(_place(one)))]
+    found = [result for one in planned if (result := there.get(one.place))]
     seconds = sum(sum(filter(None, curve(result.history, "train", "seconds"))) for result in found)
-    return _Progress(len(found), sum(_place(one) in lost for one in planned), len(planned), seconds)
-
-
-def _place(one: Result | Failure | Planned) -> tuple[str, str, int]:
-    return one.run, json.dumps(dict(one.cell), sort_keys=True), one.seed
+    return _Progress(len(found), sum(one.place in lost for one in planned), len(planned), seconds)
 
 
 def _state(view: StudyView, progress: _Progress) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 
 from fittingroom.evaluate.curves import curve
 from fittingroom.report.text import value
-from fittingroom.study.file import Claim, Selection, Study, cells, seeds_of, selections_of
+from fittingroom.study.file import Claim, Selection, Study, cells, seeds_of, selections_of, variation_key
 from fittingroom.study.file import selected as planned_by
 from fittingroom.study.results import Failure, Result
 
@@ -96,18 +95,18 @@ class Variation:
 
 def gather(study: Study, results: Iterable[Result], failures: Iterable[Failure] = ()) -> list[Variation]:
     """Return every variation that the study plans, in the order of its file, each with its results; those of no plan are left out."""
-    found: dict[str, list[Result]] = {}
+    found: dict[tuple[str, str], list[Result]] = {}
     for result in results:
-        found.setdefault(_key(result.run, result.cell), []).append(result)
-    failed: dict[str, list[Failure]] = {}
+        found.setdefault(variation_key(result.run, result.cell), []).append(result)
+    failed: dict[tuple[str, str], list[Failure]] = {}
     for one in failures:
-        if one.seed not in {result.seed for result in found.get(_key(one.run, one.cell), [])}:
-            failed.setdefault(_key(one.run, one.cell), []).append(one)
+        if one.seed not in {result.seed for result in found.get(variation_key(one.run, one.cell), [])}:
+            failed.setdefault(variation_key(one.run, one.cell), []).append(one)
     variations: list[Variation] = []
     for name, runs in study.runs.items():
         for cell in cells(study, name):
-            there = tuple(sorted(found.get(_key(name, cell), []), key=_seed))
-            lost = tuple(sorted(failed.get(_key(name, cell), []), key=_seed))
+            there = tuple(sorted(found.get(variation_key(name, cell), []), key=_seed))
+            lost = tuple(sorted(failed.get(variation_key(name, cell), []), key=_seed))
             words = cell_words(study, cell)
             of_grid = any(factor not in study.readings for factor in runs.grid)
             planned = len(seeds_of(study, name, cell))
@@ -118,8 +117,8 @@ def gather(study: Study, results: Iterable[Result], failures: Iterable[Failure] 
 
 def selected(study: Study, variations: Iterable[Variation], selection: Selection) -> list[Variation]:
     """Return the variations that a selection names."""
-    wanted = {_key(run, cell) for run, cell in planned_by(study, selection)}
-    return [v for v in variations if _key(v.run, v.cell) in wanted]
+    wanted = {variation_key(run, cell) for run, cell in planned_by(study, selection)}
+    return [v for v in variations if variation_key(v.run, v.cell) in wanted]
 
 
 def named_by(study: Study, variations: Sequence[Variation], claim: Claim) -> list[Variation]:
@@ -151,5 +150,3 @@ def _seed(one: Result | Failure) -> int:
     return one.seed
 
 
-def _key(run: str, cell: Mapping[str, Any]) -> str:
-    return json.dumps([run, dict(cell)], sort_keys=True)

@@ -8,6 +8,7 @@ stand in the grids and the claims, bases that are other runs are resolved, and f
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import re
 import tomllib
@@ -58,6 +59,7 @@ __all__ = [
     "shipped",
     "space_of",
     "unsearched",
+    "variation_key",
 ]
 
 Scalar = bool | int | float | str
@@ -482,6 +484,11 @@ def cells(study: Study, name: str) -> list[dict[str, Scalar]]:
 def combined(grid: Mapping[str, Sequence[Scalar]]) -> list[dict[str, Scalar]]:
     """Every combination of a grid's values, the last key changing fastest."""
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def variation_key(name: str, cell: Mapping[str, Any]) -> tuple[str, str]:
+    """A run and a cell of it as something to find them by: the same for equal cells, in whatever order their factors are."""
+    return name, json.dumps(dict(cell), sort_keys=True)
 
 
 def search_key(name: str, cell: Mapping[str, Scalar]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from fittingroom import models
 from fittingroom.errors import UsageError, nearest
 from fittingroom.recipe import Loaded, Recipe
-from fittingroom.study.file import Study, cells, recipe_of, seeds_of
+from fittingroom.study.file import Study, cells, recipe_of, seeds_of, variation_key
 
 __all__ = ["Planned", "plan"]
 
@@ -46,6 +46,11 @@ class Planned:
     def title(self) -> str:
         """What a person calls it: ``factorial relu max, seed 0``."""
         return " ".join([self.run, *map(str, self.cell.values())]) + f", seed {self.seed}"
+
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """Run, cell and seed, as something to find it by."""
+        return *variation_key(self.run, self.cell), self.seed
 
 
 def plan(study: Study, only: Iterable[str] = (), epochs: int | None = None, seeds: int | None = None) -> list[Planned]:

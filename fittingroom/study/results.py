@@ -30,7 +30,7 @@ from fittingroom.files import write_json, write_text
 from fittingroom.recipe import Recipe
 from fittingroom.runs import Run
 from fittingroom.study.code import fingerprint
-from fittingroom.study.file import Study, cells, recipe_of, seeds_of
+from fittingroom.study.file import Study, cells, recipe_of, seeds_of, variation_key
 
 __all__ = [
     "Failure",
@@ -82,6 +82,11 @@ class Result:
     reduced: tuple[str, ...] = ()
 
     @property
+    def place(self) -> tuple[str, str, int]:
+        """Run, cell and seed, as something to find it by."""
+        return *variation_key(self.run, self.cell), self.seed
+
+    @property
     def epochs(self) -> float:
         """How many epochs it trained; the last may have been cut short."""
         return float(min(len(self.history), self.recipe["train"]["epochs"]))
@@ -107,6 +112,11 @@ class Failure:
     cell: Mapping[str, Any]
     seed: int
     reason: str
+
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """Run, cell and seed, as something to find it by."""
+        return *variation_key(self.run, self.cell), self.seed
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,6 +53,7 @@ from fittingroom.study.file import (
     seeds_of,
     selected,
     selections_of,
+    variation_key,
 )
 from fittingroom.study.results import Failure, Result, measure
 
@@ -189,12 +190,12 @@ class _Records:
         self._values: dict[tuple[int, str], float | None] = {}
         self._spreads: dict[tuple[str, frozenset[str]], Spread | None] = {}
         for result in results:
-            seeds = self._by_cell.setdefault((result.run, _key(result.cell)), {})
+            seeds = self._by_cell.setdefault(variation_key(result.run, result.cell), {})
             there = seeds.get(result.seed)
             # Of two results of one run, the less reduced is kept, then one by its content: never the one that happened to come first.
             seeds[result.seed] = result if there is None else min(there, result, key=_precedence)
         for one in self._failures:
-            cell = (one.run, _key(one.cell))
+            cell = variation_key(one.run, one.cell)
             if one.seed not in self._by_cell.get(cell, {}):
                 self._failed.setdefault(cell, {})[one.seed] = one
 
@@ -208,12 +209,12 @@ class _Records:
 
     def of(self, selection: Selection) -> list[Result]:
         """The results of a selection, cell by cell in the order of the grid, then by seed."""
-        cells = (self._by_cell.get((name, _key(cell)), {}) for name, cell in selected(self.study, selection))
+        cells = (self._by_cell.get(variation_key(name, cell), {}) for name, cell in selected(self.study, selection))
         return [seeds[seed] for seeds in cells for seed in sorted(seeds)]
 
     def failed(self, selection: Selection) -> list[Failure]:
         """The runs of a selection that failed and have no result, in the order of those that have."""
-        cells = (self._failed.get((name, _key(cell)), {}) for name, cell in selected(self.study, selection))
+        cells = (self._failed.get(variation_key(name, cell), {}) for name, cell in selected(self.study, selection))
         return [seeds[seed] for seeds in cells for seed in sorted(seeds)]
 
     def waits(self, selection: Selection) -> bool:
@@ -229,7 +230,7 @@ class _Records:
     def planned(self, *selections: Selection) -> set[tuple[str, str, int]]:
         """Run, cell and seed of all that the study asks for of some selections."""
         cells = ((run, cell) for selection in selections for run, cell in selected(self.study, selection))
-        return {(run, _key(cell), seed) for run, cell in cells for seed in seeds_of(self.study, run, cell)}
+        return {(*variation_key(run, cell), seed) for run, cell in cells for seed in seeds_of(self.study, run, cell)}
 
     def told(self, selection: Selection, metric: str) -> list[tuple[Result, float]]:
         """The results that can tell a metric, with its value."""
@@ -297,8 +298,8 @@ class _Records:
         short = [reason for result in results for reason in (*result.reduced, self.study.runs[result.run].short) if reason]
         if isinstance(claim, Count):
             return ()
-        planned, failed = self.planned(*groups), {_place(one) for group in groups for one in self.failed(group)}
-        missing = len(planned - failed - {_place(result) for result in results})
+        planned, failed = self.planned(*groups), {one.place for group in groups for one in self.failed(group)}
+        missing = len(planned - failed - {result.place for result in results})
         single = [len({result.seed for result in self.of(group)}) == 1 for group in groups]
         seeds = "one seed" if all(single) else "one seed in part" if any(single) else ""
         counts = [f"{count} of {len(planned)} runs {what}" for count, what in ((missing, "missing"), (len(failed), "failed")) if count]
@@ -312,7 +313,7 @@ class _Records:
         metric = getattr(claim, "metric", "")
         seeds, planned = {result.seed for result in results}, self.planned(selection)
         if not isinstance(claim, Count):
-            if missing := len(planned - {*map(_place, results), *map(_place, self.failed(selection))}):
+            if missing := len(planned - {result.place for result in results} - {failure.place for failure in self.failed(selection)}):
                 found.append(f"{missing} of {len(planned)} planned runs are missing")
             if len(seeds) == 1:
                 found.append(f"one seed only ({min(seeds)}); what another seed would give was not measured")
@@ -352,11 +353,6 @@ class _Records:
 
 def _key(cell: Mapping[str, Any]) -> str:
     return json.dumps(dict(cell), sort_keys=True)
-
-
-def _place(one: Result | Failure) -> tuple[str, str, int]:
-    """Run, cell and seed."""
-    return one.run, _key(one.cell), one.seed
 
 
 def _family(result: Result) -> str:
