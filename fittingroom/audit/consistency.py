@@ -24,7 +24,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, islice, permutations, product
 from typing import Any
 
 import numpy as np
@@ -44,9 +44,10 @@ PAIRS_AT_ONCE = 4_000_000
 # Units of `_Work`: about a microsecond each on a core of 2025.
 DECIDING = 1_800_000.0
 SHRINKING = 1_000_000.0
-NEED = 300_000.0  # of it, to show that one figure is needed
+NEED = 80_000.0  # of it, to show that one figure is needed
 QUESTION = 2_000.0  # what any question costs, however small
 ROOT = 10.0  # an integer program's first node, against a linear program of the same size
+NODE = 5_000.0  # what any further node costs, however small the program
 COARSE = 400  # boxes of a class to begin with; more than the pairs of a class of 1,000 images in a table of two digits
 
 COLUMNS = ("precision", "recall", "f1")
@@ -125,7 +126,7 @@ def smallest_clash(supports: Sequence[int], constraints: Sequence[Constraint], e
         return of_class, "minimum"
     if len(of_class) == 3:
         return of_class, "minimal"
-    best = of_class or _printed_twice(constraints) or list(constraints)
+    best = of_class or _printed_twice(supports, constraints) or list(constraints)
     if len(best) > 2:
         for first in _starts(supports, constraints, shrinking):
             for columns in (("f1",), ("f1", "recall", "precision")):
@@ -137,10 +138,19 @@ def smallest_clash(supports: Sequence[int], constraints: Sequence[Constraint], e
     return best, "minimal" if needed else "small"
 
 
-def _printed_twice(constraints: Sequence[Constraint]) -> list[Constraint]:
+def _printed_twice(supports: Sequence[int], constraints: Sequence[Constraint]) -> list[Constraint]:
     """Two figures of one quantity whose intervals have nothing in common, or none."""
-    pairs = ((one, other) for one, other in combinations(constraints, 2) if one.key == other.key)
+    quantities = [(_quantity(supports, constraint.key), constraint) for constraint in constraints]
+    pairs = ((one, other) for (first, one), (second, other) in combinations(quantities, 2) if first == second)
     return next(([one, other] for one, other in pairs if one.high < other.low or other.high < one.low), [])
+
+
+def _quantity(supports: Sequence[int], key: Key) -> Key:
+    """What a figure is, whatever it is called: all recall is accuracy, and one average is the other where all classes weigh the same."""
+    row, column = key
+    if row in ("macro avg", "weighted avg") and len(set(supports)) == 1:
+        row = "weighted avg"
+    return ("accuracy", "accuracy") if row in ("accuracy", "micro avg") or (row, column) == ("weighted avg", "recall") else (row, column)
 
 
 def _starts(supports: Sequence[int], constraints: Sequence[Constraint], work: _Work) -> Iterable[list[Constraint]]:
@@ -212,10 +222,37 @@ def _occurs(supports: Sequence[int], constraint: Constraint, work: _Work) -> boo
     if row.isdecimal() or (column in ("recall", "accuracy") and row != "macro avg"):
         return True  # of these, a pair that is left is proof enough
     problem = _Problem(supports, [constraint])
-    share = (max(constraint.low, Fraction(0)) + min(constraint.high, Fraction(1))) / 2
-    if problem.check([(_floor(share * support + Fraction(1, 2)), support) for support in supports]):
+    if any(problem.check(pairs) for pairs in islice(_near(supports, constraint), 20)):
         return True
     return work.left > 0 and problem.decide(work, COARSE).answer == "consistent"
+
+
+def _near(supports: Sequence[int], constraint: Constraint) -> Iterable[list[tuple[int, int]]]:
+    """Pairs (correct, predicted) of each class whose average seems to be within its limits, some of them.
+
+    Every other class is found better than the average and the rest worse, each predicted as often as it occurs; images are added until the
+    average is close. That some of one class are taken for another then moves it a little, by how much the two differ.
+    """
+    row, column = constraint.key
+    low, high = max(float(constraint.low), 0.0), min(float(constraint.high), 1.0)
+    images = np.array(supports, np.float64)
+    weights = images / images.sum() if row == "weighted avg" else np.full(len(supports), 1 / len(supports))
+
+    def average(correct: Array, predicted: Array) -> float:
+        of = {"precision": predicted, "recall": images, "f1": (images + predicted) / 2}[column]
+        return float(weights @ np.divide(correct, of, out=np.zeros_like(of), where=of > 0))
+
+    share = (low + high) / 2
+    correct = np.floor(images * (share + min(share, 1 - share) / 2 * (-1.0) ** np.arange(len(supports))))
+    for index, support in enumerate(images):
+        lacking = (share - average(correct, images)) * support / weights[index] if weights[index] else 0.0
+        correct[index] = np.clip(np.floor(correct[index] + lacking), 0, support)
+    few = range(min(12, len(supports)))
+    for moved, (one, other) in product(range(25), permutations(few, 2)):
+        predicted = images.copy()
+        predicted[[one, other]] += moved, -moved
+        if predicted[other] >= 0 and low <= average(correct, predicted) <= high:
+            yield list(zip(correct.astype(int).tolist(), predicted.astype(int).tolist(), strict=True))
 
 
 def _possible_alone(supports: Sequence[int], constraint: Constraint) -> bool:
@@ -647,7 +684,8 @@ def _integers(constraints: Sequence[tuple[Any, Any, Any]], least: Any, most: Any
     if cost > work.left:
         return None
     unknowns = constraints[0][0].shape[1]
-    nodes = 1 + min(1_000_000, int((work.left - cost) / size))
+    node = max(size, NODE)
+    nodes = 1 + min(1_000_000, int((work.left - cost) / node))
     done = milp(
         np.zeros(unknowns),
         constraints=[LinearConstraint(*one) for one in constraints],
@@ -655,7 +693,7 @@ def _integers(constraints: Sequence[tuple[Any, Any, Any]], least: Any, most: Any
         bounds=Bounds(least, most),
         options={"node_limit": nodes},
     )
-    work.spend(cost + size * (done.mip_node_count or 0))
+    work.spend(cost + node * (done.mip_node_count or 0))
     found: Array | None = done.x
     return found
 

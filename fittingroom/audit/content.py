@@ -70,6 +70,9 @@ def _identity(data: DataSet, parts: Mapping[str, Images]) -> Finding:
         return Finding("identity", "fails", words, evidence)
     if not found:
         return Finding("identity", "cannot tell", "its content is that of no published set known here", evidence)
+    if unknown := [name for name in parts if name not in found]:
+        others = f"its {' and '.join(unknown)} images are those of no published set known here"
+        return Finding("identity", "cannot tell", f"{words}; {others}", evidence)
     return Finding("identity", "holds", words + (f", whatever it is called ({data.name})" if claimed else ", as published"), evidence)
 
 

@@ -147,24 +147,23 @@ def exponential_fit(values: Curve) -> ExponentialFit | None:
         return None
     shortest, longest = 0.2, float(len(points))
     coarse = np.geomspace(shortest, longest, 200)
-    errors = [_exponential(points, candidate)[0] for candidate in coarse]
-    best = int(np.argmin(errors))
+    best = int(np.argmin(_exponential(points, coarse)[0]))
     if best in (0, len(coarse) - 1):
         return None
     fine = np.linspace(coarse[best - 1], coarse[best + 1], 200)
-    constant = min(fine, key=lambda candidate: _exponential(points, candidate)[0])
-    error, asymptote = _exponential(points, constant)
-    r_squared = 1 - error / float(np.square(points - points.mean()).sum())
-    return ExponentialFit(float(constant), asymptote, r_squared) if r_squared >= LEAST_FIT else None
+    errors, asymptotes = _exponential(points, fine)
+    least = int(np.argmin(errors))
+    r_squared = 1 - float(errors[least]) / float(np.square(points - points.mean()).sum())
+    return ExponentialFit(float(fine[least]), float(asymptotes[least]), r_squared) if r_squared >= LEAST_FIT else None
 
 
-def _exponential(points: NDArray[np.float64], constant: float) -> tuple[float, float]:
-    """Return the squared error and the asymptote of the best fit with this time constant."""
-    decay = np.exp(-np.arange(len(points)) / constant)
-    centred = decay - decay.mean()
-    amplitude = float(centred @ points) / float(centred @ centred)
-    asymptote = float(points.mean() - amplitude * decay.mean())
-    return float(np.square(points - asymptote - amplitude * decay).sum()), asymptote
+def _exponential(points: NDArray[np.float64], constants: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the squared errors and the asymptotes of the best fits with these time constants."""
+    decay = np.exp(-np.arange(len(points)) / constants[:, None])
+    centred = decay - decay.mean(1, keepdims=True)
+    amplitudes = centred @ points / np.square(centred).sum(1)
+    asymptotes = points.mean() - amplitudes * decay.mean(1)
+    return np.square(points - asymptotes[:, None] - amplitudes[:, None] * decay).sum(1), asymptotes
 
 
 def generalisation_gap(train: Curve, validation: Curve, *, higher_is_better: bool) -> list[float] | None:

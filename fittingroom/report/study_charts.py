@@ -426,6 +426,8 @@ def _apart(ends: Sequence[tuple[float, int]], space: float, top: float, bottom: 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     """Return the indices of the points that no other one betters, cheapest first: none is as cheap and better, or as good and cheaper.
 
+    Of points that are equal in both, one.
+
     Args:
         points: cost (less is better) and value (more is better) of each.
     """

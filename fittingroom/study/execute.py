@@ -72,8 +72,9 @@ def standing(
     found = {one.key: made_by.get((one.loaded.recipe.hash, one.full.hash), set()) for one in planned}
     done = tuple(one.key for one in planned if _code(one) in found[one.key])
     earlier = tuple(one.key for one in planned if found[one.key] and one.key not in done)
-    failed = {one.key: reason for one in planned if (reason := _failure(one, records, keep_earlier)) and not found[one.key]}
-    settled = {*done, *failed, *(earlier if keep_earlier else ())}
+    there = {*done, *(earlier if keep_earlier else ())}
+    failed = {one.key: reason for one in planned if one.key not in there and (reason := _failure(one, records, keep_earlier))}
+    settled = there | failed.keys()
     return Standing(tuple(known), done, earlier, failed, tuple(one for one in planned if one.key not in settled))
 
 

@@ -602,7 +602,7 @@ def check_data(study: Study, data_dir: Path | None = None) -> None:
 
 
 def check_models(study: Study) -> None:
-    """Find out whether every model takes the arguments that the study gives it; this needs torch, `load` does not.
+    """Find out whether every model takes the arguments that the study gives it; this needs torch, which `load` needs for searches only.
 
     Raises:
         UsageError: an argument is unknown, or its value is not accepted; the message names the run.

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fittingroom import recipe
+from fittingroom import models, recipe
 from fittingroom.errors import FittingRoomError, RunError
 from fittingroom.evaluate import metrics
 from fittingroom.evaluate.curves import CurveMeasures, curve, measure_history
@@ -549,6 +549,7 @@ def _read(path: Path) -> Record:
 def _record(path: Path, values: Mapping[str, Any]) -> Record:
     trained = recipe.load(values["recipe"]).recipe
     full = recipe.load(values["full"]).recipe if values["full"] else trained
+    models.entry(trained.model.name)  # a model may have had another name once
     record = Record(path, trained, full, values)
     record.result("", "", {})  # what is missing is missed here
     return record

@@ -13,7 +13,9 @@ The statistics are those of `fittingroom.evaluate.statistics`; this module says 
 A run that failed tells no figure: a claim on it stays undecided, with the reason, unless another group that it speaks of refutes it.
 
 One seed never decides unnoticed: the spread over seeds is then taken from the other runs of the study, and the verdict carries a caution.
-A spread of another kind of run can only speak against a figure: one that is too wide for this kind would reproduce anything.
+Other kinds of run may scatter more or less than this one. So theirs is taken of networks or of classical models, whichever this is, and of
+those that vary at all, with no more degrees of freedom than there are recipes; and it can only speak against a figure: one that is
+too wide for this kind would reproduce anything.
 """
 
 from __future__ import annotations
@@ -137,7 +139,7 @@ def _judge(study: Study, claim: AnyClaim, records: _Records) -> Verdict:
         return Verdict(claim, "not yet run", "", sentence, (), {"missing": empty, **_assumed(study, claim)})
     metric = claim.metric
     first, *others = selections_of(claim)
-    silent = [one for one in (first, *others) if not chosen.told(one, metric) and not _never(chosen.of(one), metric)]
+    silent = [one for one in (first, *others) if not chosen.told(one, metric) and not chosen.never(one, metric)]
     if first in silent or (others and all(one in silent for one in others)):
         sentence = " ".join(f"{said[:1].upper()}{said[1:]}." for said in (chosen.why_silent(one, metric) for one in silent))
         evidence = {"silent": [_words(one) for one in silent], **_assumed(study, claim)}
@@ -188,7 +190,7 @@ class _Records:
         self._failed: dict[tuple[str, str], dict[int, Failure]] = {}
         self._by_cell: dict[tuple[str, str], dict[int, Result]] = {}
         self._values: dict[tuple[int, str], float | None] = {}
-        self._spreads: dict[tuple[str, frozenset[str]], Spread | None] = {}
+        self._spreads: dict[tuple[str, frozenset[str], frozenset[str]], list[list[float]]] = {}
         for result in results:
             seeds = self._by_cell.setdefault(variation_key(result.run, result.cell), {})
             there = seeds.get(result.seed)
@@ -223,6 +225,8 @@ class _Records:
 
     def why_silent(self, selection: Selection, metric: str) -> str:
         """Why a selection tells nothing of a metric."""
+        if self.never(selection, metric):
+            return f"in none of the runs of {_words(selection)} it happens: {metric_words(metric)}"
         if self.of(selection):
             return f"the runs of {_words(selection)} ended too early or were not measured for it: none of them tells {metric_words(metric)}"
         return _failed_words(_words(selection), self.failed(selection), len(self.planned(selection)))
@@ -231,6 +235,10 @@ class _Records:
         """Run, cell and seed of all that the study asks for of some selections."""
         cells = ((run, cell) for selection in selections for run, cell in selected(self.study, selection))
         return {(*variation_key(run, cell), seed) for run, cell in cells for seed in seeds_of(self.study, run, cell)}
+
+    def never(self, selection: Selection, metric: str) -> int:
+        """In how many of a selection's runs, which are sound, that which a metric dates never happened."""
+        return sum(metric in NEVER and bool(one.history) and self.value(one, metric) is None for one in self.of(selection))
 
     def told(self, selection: Selection, metric: str) -> list[tuple[Result, float]]:
         """The results that can tell a metric, with its value."""
@@ -255,25 +263,32 @@ class _Records:
     def typical(self, metric: str, *selections: Selection) -> _Typical | None:
         """The spread over seeds that is taken for that of what was run with one: what the cells of its run have in common.
 
-        Where none of them has two seeds, all runs of the study; None where none of those has either.
+        Where none of them has two seeds, what the study's other runs of such models have in common, of those that vary at all; None where
+        there are none. Recipes differ in their spread, and by how much is known only as well as there are recipes: hence its degrees.
         """
-        runs = frozenset(name for selection in selections for name, _ in selected(self.study, selection))
-        if (spread := self._pooled(metric, runs)) is not None:
+        runs = frozenset(selection.run for selection in selections)
+        if (spread := statistics.pooled_spread(self._families(metric, runs))) is not None:
             return _Typical(spread, "other runs of the same kind", same_kind=True)
-        if (spread := self._pooled(metric, frozenset(self.study.runs))) is not None:
-            return _Typical(spread, "the study's other runs", same_kind=False)
+        kinds = {_kind(result) for selection in selections for result in self.of(selection)}
+        groups = [group for group in self._families(metric, frozenset(self.study.runs), kinds) if not _alike(group)]
+        if (spread := statistics.pooled_spread(groups)) is not None:
+            fewer = replace(spread, degrees=min(spread.degrees, len(groups)))
+            return _Typical(fewer, "the study's other runs", same_kind=False)
         return None
 
-    def _pooled(self, metric: str, runs: frozenset[str]) -> Spread | None:
-        if (metric, runs) not in self._spreads:
+    def _families(self, metric: str, runs: frozenset[str], kinds: Iterable[str] = ()) -> list[list[float]]:
+        """The values of each recipe of some runs that has several seeds; of some kinds of model, or of all."""
+        among = (metric, runs, frozenset(kinds))
+        if among not in self._spreads:
             # Two names of a study can stand for the same recipe: its runs count once.
             groups: dict[str, dict[int, float]] = {}
             for (run, _), seeds in sorted(self._by_cell.items(), key=lambda item: item[0]):
                 for seed in sorted(seeds) if run in runs else ():
-                    if (value := self.value(seeds[seed], metric)) is not None:
+                    of_kind = not among[2] or _kind(seeds[seed]) in among[2]
+                    if of_kind and (value := self.value(seeds[seed], metric)) is not None:
                         groups.setdefault(_family(seeds[seed]), {}).setdefault(seed, value)
-            self._spreads[metric, runs] = statistics.pooled_spread([list(group.values()) for group in groups.values()])
-        return self._spreads[metric, runs]
+            self._spreads[among] = [list(group.values()) for group in groups.values() if len(group) > 1]
+        return self._spreads[among]
 
     def apart(self, selection: Selection, other: Selection) -> list[Selection]:
         """The groups that are compared with another: a selection itself, or each of its cells but those of the other."""
@@ -318,14 +333,14 @@ class _Records:
             if len(seeds) == 1:
                 found.append(f"one seed only ({min(seeds)}); what another seed would give was not measured")
         lost = sum(self.value(result, metric) is None for result in results)
-        if lost and metric not in NEVER:
+        if lost and (metric not in NEVER or isinstance(claim, Number)):
             found.append(f"{lost} of {len(results)} runs ended too early or do not tell {metric_words(metric)}")
         if reduced := sorted({reason for result in results for reason in result.reduced}):
             found.append(f"reduced runs, not the report's protocol ({', '.join(reduced)})")
         if short := self.study.runs[selection.run].short:
             found.append(f"made shorter than the report's protocol by this study's choice ({short})")
-        if metric.startswith("validation.") and any(_on_test(result) for result in results):
-            found.append("the validation images are the test images")
+        if _looks_at_images(metric) and any(_on_test(result) for result in results):
+            found.append("the validation images are the test images, looked at after every epoch")
         return found
 
     def cautions(self, claim: Claim) -> tuple[str, ...]:
@@ -364,23 +379,28 @@ def _precedence(result: Result) -> tuple[int, str, str]:
     return len(result.reduced), result.code, json.dumps([result.history, result.reduced], sort_keys=True)
 
 
+def _kind(result: Result) -> str:
+    """`network`, or what else its model is."""
+    return models.entry(result.recipe["model"]["name"]).kind
+
+
 def _precision(result: Result) -> str:
     """The format that its network multiplied in; `""` for a classical model, to which the record's does not apply."""
     name = str((result.environment.get("precision") or {}).get("name", ""))
-    return name if name and models.entry(result.recipe["model"]["name"]).kind == "network" else ""
+    return name if name and _kind(result) == "network" else ""
 
 
 def _machine(result: Result) -> tuple[str, ...]:
     return tuple(str(result.environment.get(key)) for key in ("processor", "device", "gpu", "threads"))
 
 
+def _looks_at_images(metric: str) -> bool:
+    """Whether a metric is of validation or test images, or of a curve of them."""
+    return metric not in (*COUNTED, "seconds", "epochs") and not metric.startswith("train.")
+
+
 def _on_test(result: Result) -> bool:
     return bool(result.recipe.get("data", {}).get("validation") == "test")
-
-
-def _never(results: Sequence[Result], metric: str) -> bool:
-    """Whether the metric is missing because what it dates did not happen, in runs that are sound."""
-    return metric in NEVER and any(result.history for result in results)
 
 
 def _assumed(study: Study, claim: Claim) -> dict[str, Any]:
@@ -411,8 +431,11 @@ def _number(claim: Number, records: _Records) -> _Found:
     cautions = []
     if len({_key(result.cell) for result, _ in told}) > 1:
         cautions.append(f"the mean over {len({_key(result.cell) for result, _ in told})} variations")
-    if len(values) == 1 and typical is None:
-        cautions.append("no run of the study has a second seed: nothing is known of their spread, and the images alone are reckoned with")
+    alone = len(values) == 1 and typical is None
+    blind = alone and images is None and not floor
+    if alone:
+        left = "nothing is" if blind else "the images alone are" if images is not None else f"a floor of {floor:g} alone is"
+        cautions.append(f"no run of the study has a second seed: nothing is known of their spread, and {left} reckoned with")
     elif typical is not None:
         cautions.append(f"the spread over seeds is that of {typical.whose}")
 
@@ -427,7 +450,7 @@ def _number(claim: Number, records: _Records) -> _Found:
     fits = interval.holds(claimed.value, slack=claimed.resolution)
     # A borrowed spread that is too wide for this kind of run holds any figure: it is believed against a figure, never for it.
     borrowed = typical is not None and not typical.same_kind
-    open_ = fits and borrowed and not one_more(none).holds(claimed.value, slack=claimed.resolution)
+    open_ = blind or (fits and borrowed and not one_more(none).holds(claimed.value, slack=claimed.resolution))
     verdict = "undecided" if open_ else "reproduced" if fits else "higher than claimed" if mean > claimed.value else "lower than claimed"
     ours = "mean" if len(values) > 1 else "run"
     side = f"{_apart(abs(mean - claimed.value), metric)} {'below' if mean > claimed.value else 'above'} our {ours}"
@@ -518,30 +541,36 @@ def _rank(verdict: str) -> int:
 def _compare(
     above: Selection, below: Selection, records: _Records, metric: str, relation: str, margin: float, sign: int, times: float, others: int
 ) -> dict[str, Any]:
-    pairs, cells = _pairs(above, below, records, metric)
-    pairs = [(key, first, times * second) for key, first, second in pairs]
-    differences = [first - second for _, first, second in pairs]
-    images = _images_evidence([key for key, *_ in pairs], above, below, records, metric) if not cells and times == 1 else {}
+    pairs = _paired(above, below, records, metric)
+    runs = [(first, times * second) for first, second in pairs.values]
+    differences = [first - second for first, second in runs]
+    images = _images_evidence(pairs.runs, above, below, records, metric) if not pairs.by_cell and times == 1 else {}
     names = _words(above, below), f"{times:g} × {_words(below, above)}" if times != 1 else _words(below, above)
+    never = sum(records.never(group, metric) for group in (above, below))
     cautions: list[str] = []
-    if not pairs:
-        interval, wide = None, None
+    interval: Interval | None = None
+    wide: Interval | None = None
+    if not pairs.values:
         silent = [group for group in (above, below) if not records.told(group, metric)]
         how = "; ".join(records.why_silent(group, metric) for group in silent) or "no seed and cell in common"
-    elif len(pairs) == 1 and metric in COUNTED:
+    elif metric in COUNTED and _alike(differences):
         interval = wide = Interval(differences[0], differences[0], differences[0], "counted", CONFIDENCE)
         how = "counted: no seed changes it"
-    elif len(pairs) > 1 and not (_alike(differences) and images):
+    elif len(differences) > 1 and (not _alike(differences) or _least_spread(metric)):
         levels = CONFIDENCE, 1 - (1 - CONFIDENCE) / others
         interval, wide = (statistics.mean_interval(differences, level, _least_spread(metric)) for level in levels)
-        how = f"paired over {len(pairs)} {'cells, seeds averaged' if cells else 'seeds' if not pairs[0][0][1] else 'seeds and cells'}"
+        how = f"paired over {len(differences)} {pairs.units}"
     else:
-        # Several seeds that all give the same difference are not one: their spread is known to be nothing.
-        typical = records.typical(metric, above, below) if len(pairs) == 1 else None
-        interval, wide, how = _single(differences[0], images, typical, others)
-        if len(pairs) == 1:
+        # Several seeds that all give the same difference are not one: their spread is known to be nothing, and the images are left.
+        typical = records.typical(metric, above, below) if len(differences) == 1 else None
+        nothing = _alike([*differences, 0.0])  # the same run by run, whatever it is measured on
+        floor = None if len(differences) == 1 else 0.0 if nothing else FLOORS.get(metric_of(metric).unit, 0.0)
+        interval, wide, how = _single(differences[0], images, floor, typical, times, others)
+        if len(differences) == 1:
             cautions.append(f"one pair of runs: {how}")
     verdict, why = _decide(differences, interval, wide, relation, margin, metric, sign, others)
+    if never and interval is not None:
+        verdict, why = "undecided", f"but in {never} of the runs it never happens, which no difference tells of"
     return {
         "above": {"run": above.run, "where": dict(above.where)},
         "below": {"run": below.run, "where": dict(below.where)},
@@ -549,9 +578,12 @@ def _compare(
         "verdict": verdict,
         "sentence": _order_sentence(names, interval, metric, how, why),
         "measured": "" if interval is None else _difference_words(interval, metric),
-        "pairs": [{"seed": key[0], "cell": json.loads(key[1] or "{}"), "above": a, "below": b, "difference": a - b} for key, a, b in pairs],
+        "pairs": [
+            {"seed": seed, "cell": json.loads(cell or "{}"), "above": first, "below": second, "difference": first - second}
+            for (seed, cell), (first, second) in zip(pairs.keys, runs, strict=True)
+        ],
         "interval": None if interval is None else interval.to_json(),
-        "test": statistics.paired(differences).to_json() if len(pairs) > 1 else None,
+        "test": statistics.paired(differences).to_json() if len(differences) > 1 else None,
         "images": images or None,
         "how": how,
         "cautions": cautions,
@@ -561,39 +593,62 @@ def _compare(
 Key = tuple[int | None, str]
 
 
-def _pairs(above: Selection, below: Selection, records: _Records, metric: str) -> tuple[list[tuple[Key, float, float]], bool]:
-    """Pair the values of two groups by seed and by the factors that neither of them fixes; and say whether the pairs are whole cells."""
+@dataclass(frozen=True)
+class _Pairs:
+    """Two groups' values side by side, a pair for each seed; for each cell where they share many.
+
+    Attributes:
+        keys: of each pair its seed, or None where seeds are averaged, and its cell as JSON, or `""` where cells are.
+        values: of each pair.
+        runs: seed and cell of all that was averaged.
+        by_cell: whether cells are the pairs.
+    """
+
+    keys: list[Key]
+    values: list[tuple[float, float]]
+    runs: list[Key]
+    by_cell: bool
+
+    @property
+    def units(self) -> str:
+        """What the pairs are."""
+        cells = len({cell for _, cell in self.runs})
+        return "cells, seeds averaged" if self.by_cell else "seeds" if cells == 1 else f"seeds, {cells} cells averaged"
+
+
+def _paired(above: Selection, below: Selection, records: _Records, metric: str) -> _Pairs:
+    """Pair the values of two groups by seed, or by the factors that neither of them fixes."""
     told = records.told(above, metric), records.told(below, metric)
     fixed = {*above.where, *below.where}
     shared = {name for results in told for result, _ in results for name in result.cell} - fixed
     shared = {name for name in shared if all(name in result.cell for results in told for result, _ in results)}
 
-    def grouped(results: list[tuple[Result, float]], by_seed: bool) -> dict[Key, float]:
+    def grouped(results: list[tuple[Result, float]]) -> dict[Key, float]:
         groups: dict[Key, list[float]] = {}
         for result, value in results:
             cell = {name: result.cell[name] for name in sorted(shared)}
-            groups.setdefault((result.seed if by_seed else None, _key(cell) if cell else ""), []).append(value)
+            groups.setdefault((result.seed, _key(cell) if cell else ""), []).append(value)
         return {key: float(np.mean(values)) for key, values in groups.items()}
 
-    first, second = (grouped(results, True) for results in told)
-    both = [key for key in first if key in second]
-    cells = len({cell for _, cell in both}) >= CELLS_ENOUGH
-    if cells:
-        kept = set(both)
-        seeds_of_cells = [{cell: [groups[key] for key in both if key[1] == cell] for _, cell in kept} for groups in (first, second)]
-        means: list[dict[Key, float]] = [{(None, cell): float(np.mean(values)) for cell, values in one.items()} for one in seeds_of_cells]
-        first, second = means
-        both = list(first)
-    ordered = sorted(both, key=lambda key: (key[1], -1 if key[0] is None else key[0]))
-    return [(key, first[key], second[key]) for key in ordered], cells
+    first, second = map(grouped, told)
+    both = sorted((key for key in first if key in second), key=lambda key: (key[1], key[0]))
+    cells = {cell for _, cell in both}
+    by_cell = len(cells) >= CELLS_ENOUGH
+    # A seed has something in common in all cells, so that these are averaged: as many values as seeds, and no more.
+    pairs: dict[Key, list[Key]] = {}
+    for seed, cell in both:
+        pairs.setdefault((None, cell) if by_cell else (seed, cell if len(cells) == 1 else ""), []).append((seed, cell))
+    values = [(float(np.mean([first[key] for key in keys])), float(np.mean([second[key] for key in keys]))) for keys in pairs.values()]
+    return _Pairs(list(pairs), values, both, by_cell)
 
 
 def _images_evidence(keys: Sequence[Key], above: Selection, below: Selection, records: _Records, metric: str) -> dict[str, Any]:
-    """Compare image by image, where each pair is of two runs whose outcomes on the same images are kept."""
+    """Compare image by image, where each pair is of two runs whose outcomes are kept, on the same images all of them."""
     split = metric.removesuffix(".accuracy")
     if split not in ("test", "validation") or not 0 < len(keys) <= MOST_LISTED:
         return {}
     outcomes: list[list[Any]] = [[], []]
+    measured_on = set()
     for seed, cell in keys:
         wanted = json.loads(cell or "{}")
         for side, selection in enumerate((above, below)):
@@ -605,7 +660,8 @@ def _images_evidence(keys: Sequence[Key], above: Selection, below: Selection, re
             if len(runs) != 1 or runs[0].correct.get(split) is None:
                 return {}
             outcomes[side].append(np.asarray(runs[0].correct[split], dtype=bool))
-    if len({len(one) for side in outcomes for one in side}) != 1 or not len(outcomes[0][0]):
+            measured_on.add(_images_of(runs[0], split))
+    if len({len(one) for side in outcomes for one in side}) != 1 or not len(outcomes[0][0]) or len(measured_on) > 1:
         return {}
     first, second = (np.stack(side) for side in outcomes)
     only = [(int((a & ~b).sum()), int((~a & b).sum())) for a, b in zip(first, second, strict=True)]
@@ -620,22 +676,29 @@ def _images_evidence(keys: Sequence[Key], above: Selection, below: Selection, re
     }
 
 
+def _images_of(result: Result, split: str) -> tuple[Any, ...]:
+    """What says which images a run was measured on: of the data set's test images, or of a part split off by a seed."""
+    data = result.recipe["data"]
+    return tuple(data.get(key) for key in ("name", "limit", *(("validation", "split_seed") if split == "validation" else ())))
+
+
 def _single(
-    difference: float, images: Mapping[str, Any], typical: _Typical | None, others: int
+    difference: float, images: Mapping[str, Any], floor: float | None, typical: _Typical | None, times: float, others: int
 ) -> tuple[Interval | None, Interval | None, str]:
-    """Intervals of a difference that one pair of runs shows, by its images and by the spread over seeds of others."""
-    if not images and typical is None:
+    """Intervals of a difference that has no spread of its own, by its images or a floor, and by the spread over seeds of others."""
+    if not images and floor is None and typical is None:
         return None, None, "neither its images nor a spread over seeds are known"
-    error = float(images["image_deviation"]) if images else 0.0
+    error = float(images["image_deviation"]) if images else floor or 0.0
     spread = Spread(0.0, 0) if typical is None else typical.spread
+    # `new_run_interval` of one value reckons with twice the variance of one run; a run less so many times another has this much.
+    spread = replace(spread, variance=spread.variance * (1 + times**2) / 2)
     intervals = []
     for level in (CONFIDENCE, 1 - (1 - CONFIDENCE) / others):
-        # Two runs differ by twice the variance of one; `new_run_interval` of one value reckons with just that.
         half = statistics.new_run_interval([0.0], typical=spread, floor=error, confidence=level).high
         intervals.append(Interval(difference, difference - half, difference + half, "images and typical seed spread", level))
-    parts = ["its images"] if images else []
+    parts = ["its images"] if images else [f"a floor of {floor:g}"] if floor else []
     parts += [f"the spread over seeds of {typical.whose}"] if typical is not None else []
-    return intervals[0], intervals[1], f"judged by {' and '.join(parts)}"
+    return intervals[0], intervals[1], f"judged by {' and '.join(parts)}" if parts else "the same with every seed"
 
 
 def _alike(differences: Sequence[float]) -> bool:
@@ -702,32 +765,33 @@ def _stated(claim: Shape, records: _Records) -> _Found:
         verdict = "undecided" if told or short else "not supported"
         sentence = f"In {never} of {len(results)} runs it never happens{why}."
         return _Found(verdict, f"never in {never} of {len(results)}", sentence, {**evidence, "never": never})
-    values = [value for _, value in told]
+    values, each = records.by_seed(claim.of, metric), [value for _, value in told]
     mean, typical = float(np.mean(values)), records.typical(metric, claim.of)
     cautions: tuple[str, ...] = ()
     if len(values) > 1:
         interval: Interval | None = statistics.mean_interval(values, floor=_least_spread(metric))
     elif typical is not None:
-        half = statistics.new_run_interval([0.0], typical=Spread(typical.spread.variance / 2, typical.spread.degrees)).high
+        variance = max(typical.spread.variance, _least_spread(metric) ** 2) / 2
+        half = statistics.new_run_interval([0.0], typical=replace(typical.spread, variance=variance)).high
         interval = Interval(mean, mean - half, mean + half, "typical seed spread")
         cautions = (f"the spread over seeds is that of {typical.whose}",)
     else:
         interval = None
-    held = sum(_inside(value, low, high, belong) for value in values)
+    held = sum(_inside(value, low, high, belong) for value in each)
     half = 0.5 if whole else 0.0  # a mean between 2.5 and 4.5 is one of 3 or 4
     if interval is None:
         verdict = "undecided"
     elif all(_inside(end, low - half, high + half, belong) for end in (interval.low, interval.high)):
         verdict = "supported"
-    elif whole and held == len(values) and len({result.seed for result, _ in told}) >= SEEDS_ENOUGH:
+    elif whole and held == len(each) and len(values) >= SEEDS_ENOUGH:
         verdict = "supported"
         evidence["rule"] = "whole numbers: as stated in every seed"
     else:
-        verdict = "not supported" if interval.high < low or interval.low > high else "undecided"
+        verdict = "not supported" if interval.high < low - half or interval.low > high + half else "undecided"
     where = "" if interval is None or interval.low == interval.high else f" (95 % interval {write(interval.low)} to {write(interval.high)})"
     sentence = (
         f"{_seeds(len(values))} {write(mean)}{' on average' if len(values) > 1 else ''}{where}; "
-        f"the claim is {stated}, which holds in {held} of {len(values)}."
+        f"the claim is {stated}, which holds in {held} of {len(each)}."
     )
     evidence |= {"values": values, "mean": mean, "interval": None if interval is None else interval.to_json()}
     return _Found(verdict, _mean_words(values, write), sentence, evidence, cautions)
@@ -783,7 +847,8 @@ def _states(states: Sequence[str]) -> list[Finding]:
         differ = len({" ".join(text.lower().split()) for text in states}) > 1
     else:
         highest, lowest = max(one.value - one.resolution for one in figures), min(one.value + one.resolution for one in figures)
-        differ = highest > lowest - 1e-12  # neighbours that share but a tie are two figures
+        # Neighbours that share but a tie are two figures.
+        differ = highest > lowest or math.isclose(highest, lowest, rel_tol=1e-12, abs_tol=1e-12)
     said = _listed([f"'{text.strip()}'" for text in dict.fromkeys(states)])
     if differ:
         return [Finding("states", "fails", f"of one and the same thing the report says {said}", evidence)]

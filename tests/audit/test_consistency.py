@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fittingroom.audit.consistency import Constraint, decide, satisfies, smallest_clash
+from fittingroom.audit.consistency import Constraint, Key, decide, satisfies, smallest_clash
 from fittingroom.audit.matrix import figures_of
 from fittingroom.audit.published import audit_table, constraints_of
 from fittingroom.audit.table import ReportTable, read_tables
@@ -157,6 +157,23 @@ def test_a_tampered_table_is_refuted(old: str, new: str) -> None:
     assert figures.verdict == "fails"
     assert 0 < len(figures.evidence["clash"]) <= 7
     assert figures.evidence["smallest"] in ("minimum", "minimal")
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "new", "clash"),
+    [
+        ("custom", "accuracy\t\t\t0.90", "accuracy\t\t\t0.93", {("accuracy", "accuracy"), ("macro avg", "recall")}),
+        ("custom", "weighted avg\t0.90\t0.90", "weighted avg\t0.90\t0.93", {("accuracy", "accuracy"), ("weighted avg", "recall")}),
+        ("custom", "macro avg\t0.90\t0.90\t0.90", "macro avg\t0.90\t0.90\t0.93", {("macro avg", "f1"), ("weighted avg", "f1")}),
+        ("digits", "accuracy\t\t\t1.00", "accuracy\t\t\t0.97", {("accuracy", "accuracy"), ("weighted avg", "recall")}),
+    ],
+)
+def test_two_names_of_one_quantity_are_the_smallest_clash(table: str, old: str, new: str, clash: set[Key]) -> None:
+    """All recall is accuracy; with equal supports macro and weighted averages are one. The digits' supports are not equal."""
+    text = {**FASHION, "digits": DIGITS}[table]
+    assert old in text
+    found, known = smallest_clash((made := table_of(text.replace(old, new))).supports, constraints_of(made))
+    assert ({one.key for one in found}, known) == (clash, "minimum")
 
 
 def test_a_smallest_clash_names_the_figures_of_one_class() -> None:

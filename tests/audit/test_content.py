@@ -104,6 +104,9 @@ def test_digits_are_themselves_whatever_they_are_called() -> None:
     assert "whatever it is called" in finding(audit_data(replace(data, name="eights")), "identity").sentence
     swapped = replace(data, train=data.test or data.train, test=None)
     assert finding(audit_data(swapped), "identity").verdict == "fails"
+    altered = finding(audit_data(replace(data, train=copied(data.train, data.train, [(0, 1)]))), "identity")
+    assert altered.verdict == "cannot tell"
+    assert altered.sentence.endswith("; its train images are those of no published set known here")
 
 
 @pytest.mark.skipif("FITTINGROOM_DATA" not in os.environ, reason="needs Fashion-MNIST: set FITTINGROOM_DATA")

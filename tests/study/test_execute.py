@@ -22,7 +22,7 @@ from fittingroom.study import execute, timing
 from fittingroom.study.execute import Progress
 from fittingroom.study.file import Study, load
 from fittingroom.study.plan import Planned, plan
-from fittingroom.study.results import read_failures, read_records, read_results
+from fittingroom.study.results import read_failures, read_records, read_results, write_failure
 from fittingroom.study.timing import Timings, expected_together, kind, measured_timings
 from fittingroom.workers import Crew, Event, Job
 from tests.processes import Child, until
@@ -147,7 +147,7 @@ set = { "data.name" = "no.npz" }
 """
 
 
-def test_what_fails(crew: Crew, made_set: Path, tmp_path: Path) -> None:
+def test_what_fails(crew: Crew, made_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One run diverges, one's data are not there: each is told once; the first is not tried again, the second is."""
     failing = load(write_study(tmp_path, made_set, text=FAILING))
     folder = tmp_path / "small"
@@ -173,6 +173,15 @@ def test_what_fails(crew: Crew, made_set: Path, tmp_path: Path) -> None:
         assert not read_failures(folder / "records", failing, said.append)
         assert said.pop().startswith(f"{path}: not a sound record of a run that failed")
         assert len(execute.standing(plan(failing), folder / "records").todo) == 2
+    one = next(one for one in plan(failing) if one.key == "rates-0.003-seed0")
+    write_failure(folder / "records", one.key, one.loaded.recipe, "other code", one.full, "the loss became nan")
+    with monkeypatch.context() as patched:
+        patched.setattr(execute, "fingerprint", lambda model: "other code")
+        stands = execute.standing(plan(failing), folder / "records")
+        assert (stands.earlier, stands.failed) == ((one.key,), {one.key: "the loss became nan"}), "what earlier code could, this one cannot"
+        assert one.key not in [planned.key for planned in stands.todo]
+        kept = execute.standing(plan(failing), folder / "records", keep_earlier=True)
+        assert (one.key in kept.earlier, one.key in kept.failed) == (True, False)
 
 
 def test_a_fraction_of_an_epoch(crew: Crew, made_set: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from fittingroom.runs import Run
 from fittingroom.study.code import fingerprint
 from fittingroom.study.file import METRICS, Study, load
 from fittingroom.study.plan import Planned, plan
-from fittingroom.study.results import Result, measure, read_records, read_results, write_record
+from fittingroom.study.results import Result, checksum, measure, read_records, read_results, write_record
 from tests.study.small import TEXT, write_study
 
 SETTING = Setting(device="cpu", threads=1)
@@ -108,6 +108,19 @@ def test_of_two_reduced_records_the_longer_counts(records: Path, trained: dict[s
     run = experiment.train(short.loaded, records / "run", setting=SETTING)
     write_record(records, short.key, run, "0123456789abcdef", short.full, short.reduced)
     assert read_results(records, study)[0].reduced == ("epochs 2 of 5",)
+
+
+def test_a_record_of_a_model_that_is_no_more_is_named_and_left_out(records: Path, study: Study) -> None:
+    path = records / "plain-seed0.json"
+    values = json.loads(path.read_text())
+    values["recipe"]["model"]["name"] = "lenet-of-old"
+    values["sha256"] = checksum({key: value for key, value in values.items() if key != "sha256"})
+    path.write_text(json.dumps(values))
+    said: list[str] = []
+    assert len(read_results(records, study, said.append)) == 3
+    (line,) = said
+    assert line.startswith(f"{path}: not a sound record (")
+    assert "lenet-of-old" in line
 
 
 @pytest.mark.parametrize(

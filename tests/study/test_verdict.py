@@ -6,6 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ seeds = [0]
 [runs.alone-too]
 set = { "optim.lr" = 0.004 }
 seeds = [0]
+[runs.forest]
+base = "random-forest"
 [runs.grid]
 grid = { "model.activation" = ["tanh", "relu", "sigmoid"], "model.pooling" = ["average", "max"], "train.batch_size" = [16, 32, 64] }
 seeds = [0]
@@ -169,7 +172,11 @@ def test_a_number_from_one_seed_says_so(tmp_path: Path) -> None:
 def test_the_spread_of_another_kind_of_run_speaks_only_against_a_figure(tmp_path: Path, claimed: str, expected: str) -> None:
     """An interval from 0.7 to beyond 1 would hold anything; what the images alone allow is near enough whatever the spread."""
     written = claim("number", of={"run": "alone"}, metric="test.accuracy", claimed=claimed)
-    wild = verdict_of(tmp_path, written, lambda s: [result_of(s, "alone", 0, 0.9), *runs_of(s, "plain", [0.80, 0.84, 0.90])])
+    wild = verdict_of(
+        tmp_path,
+        written,
+        lambda s: [result_of(s, "alone", 0, 0.9), *(one for run in ("plain", "better") for one in runs_of(s, run, [0.80, 0.84, 0.90]))],
+    )
     assert wild.verdict == expected
     assert wild.evidence["one_run_interval"]["high"] == 1, "no share is more than all"
     cells_alike = {"model.activation": "tanh", "model.pooling": "max", "train.batch_size": 16}
@@ -321,7 +328,7 @@ def test_each_cell_of_a_group_can_stand_for_itself(tmp_path: Path) -> None:
 
         return lambda s: [
             *(result_of(s, "grid", 0, accuracy(dict(cell)), dict(cell)) for cell in cells(s, "grid")),
-            *runs_of(s, "alike", [0.880, 0.8805, 0.881]),
+            *(one for run in ("alike", "alone", "alone-too") for one in runs_of(s, run, [0.880, 0.8805, 0.881])),
         ]
 
     written = order(above={"run": "grid", "where": best}, below=[{"run": "grid", "each": True}])
@@ -350,6 +357,18 @@ def test_times_of_another_group(tmp_path: Path) -> None:
     found = verdict_of(tmp_path, written + "times = 0.5\n", made)
     assert (found.verdict, found.measured) == ("not supported", "+1 s")
     assert "better against 0.5 × plain: +1 s in seconds of training" in found.sentence
+
+
+def test_so_many_times_another_run_is_so_much_less_certain(tmp_path: Path) -> None:
+    """Of one run each: what others scatter, once for the one and ten times for the other."""
+    written = claim("shape", of={"run": "alone"}, metric="seconds", than=[{"run": "alone-too"}], relation="less", times=10)
+
+    def made(study: Study) -> list[Result]:
+        others = [result_of(study, run, seed, 0.9, curve=[0.9] * (20 + seed)) for run in ("plain", "better", "alike") for seed in range(3)]
+        return [*others, *(result_of(study, run, 0, 0.9, curve=[0.9] * 20) for run in ("alone", "alone-too"))]
+
+    interval = verdict_of(tmp_path, written, made).evidence["comparisons"][0]["interval"]
+    assert interval["high"] - interval["estimate"] == pytest.approx(scipy.stats.t.ppf(0.975, 3) * 101**0.5)
 
 
 def test_figures_that_stand_together_end_with_the_same_digit(tmp_path: Path) -> None:
@@ -483,6 +502,82 @@ def grid_runs(study: Study, gains: dict[str, float], noise: float = 0.002) -> li
     ]
 
 
+def one_of(cell: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Selections of the grid's cells with ReLU and with tanh; where pooling is fixed, they share the three batch sizes."""
+    above, below = ({"run": "grid", "where": {"model.activation": name, **cell}} for name in ("relu", "tanh"))
+    return above, below
+
+
+def test_the_cells_of_one_seed_are_one_seed(tmp_path: Path) -> None:
+    """Three cells, each two points ahead: were they three seeds, that would be beyond doubt. What one seed has in common they share."""
+    above, below = one_of({"model.pooling": "max"})
+    written = order(above=above, below=[below])
+
+    def made(spread: float) -> Any:
+        scattered = [0.85 - spread, 0.85, 0.85 + spread]
+        gains = {"relu": 0.02, "tanh": 0.0, "sigmoid": -0.1}
+        return lambda s: grid_runs(s, gains) + [one for run in ("alike", "alone", "alone-too") for one in runs_of(s, run, scattered)]
+
+    wild, calm = verdict_of(tmp_path, written, made(0.02)), verdict_of(tmp_path, written, made(0.001))
+    assert (wild.verdict, calm.verdict) == ("undecided", "supported")
+    assert "the spread over seeds of the study's other runs" in wild.sentence
+    assert len(wild.evidence["comparisons"][0]["pairs"]) == 1
+    assert wild.evidence["comparisons"][0]["images"]["images"] == IMAGES, "all three cells are compared image by image"
+    stated = claim("shape", of=above, metric="test.accuracy", relation="greater", claimed=[0.84])
+    assert verdict_of(tmp_path, stated, made(0.02)).verdict == "undecided"
+    assert verdict_of(tmp_path, stated, made(0.001)).sentence.startswith("One seed gives 0.87")
+
+
+def test_cells_are_averaged_for_each_seed(tmp_path: Path) -> None:
+    """What a seed adds to all its cells is in their mean once: three differences of 1, 2 and 3 points, and no narrower for having cells."""
+    above, below = one_of({"model.pooling": "max"})
+
+    def made(study: Study) -> list[Result]:
+        gains = {"relu": 0.01, "tanh": 0.0}
+        return [
+            result_of(study, "grid", seed, 0.85 + gains[activation] * (seed + 1), dict(cell))
+            for seed in range(3)
+            for cell in cells(study, "grid")
+            if (activation := str(cell["model.activation"])) in gains
+        ]
+
+    found = verdict_of(tmp_path, order(above=above, below=[below]), made)
+    assert "paired over 3 seeds, 3 cells averaged" in found.sentence
+    compared = found.evidence["comparisons"][0]
+    assert [round(pair["difference"], 9) for pair in compared["pairs"]] == [0.01, 0.02, 0.03]
+    low, high = scipy.stats.t.interval(0.95, 2, 0.02, scipy.stats.sem([0.01, 0.02, 0.03]))
+    assert (compared["interval"]["low"], compared["interval"]["high"]) == pytest.approx((low, high))
+    assert found.verdict == "undecided"
+
+
+def test_the_spread_of_forests_is_none_of_networks(tmp_path: Path) -> None:
+    """Nor is the spread of one recipe, three degrees of freedom or not, more than one recipe's."""
+    written = claim("number", of={"run": "alone"}, metric="test.accuracy", claimed="0.88")
+    steady, three = [0.8495, 0.85, 0.8505], ("plain", "better", "alike")
+    forests = verdict_of(tmp_path, written, lambda s: [result_of(s, "alone", 0, 0.9), *runs_of(s, "forest", steady)])
+    assert any("no run of the study has a second seed" in caution for caution in forests.cautions)
+    networks = verdict_of(tmp_path, written, lambda s: [result_of(s, "alone", 0, 0.9), *runs_of(s, "plain", [0.84, 0.85, 0.86])])
+    assert networks.evidence["typical_spread"]["degrees"] == 1
+    several = verdict_of(
+        tmp_path, written, lambda s: [result_of(s, "alone", 0, 0.9), *(one for run in three for one in runs_of(s, run, [0.84, 0.85, 0.86]))]
+    )
+    assert several.evidence["typical_spread"] == {"standard_deviation": pytest.approx(0.01), "degrees": 3, "of": "the study's other runs"}
+
+
+def test_images_of_different_data_are_not_compared_one_by_one(tmp_path: Path) -> None:
+    def of_digits(one: Result) -> Result:
+        return replace(one, recipe={**one.recipe, "data": {**one.recipe["data"], "name": "mnist"}})
+
+    def made(digits: bool) -> Any:
+        better = lambda s: runs_of(s, "better", [0.95, 0.951, 0.952])  # noqa: E731
+        return lambda s: [*runs_of(s, "plain", [0.9, 0.901, 0.9]), *(of_digits(one) if digits else one for one in better(s))]
+
+    assert verdict_of(tmp_path, order(), made(False)).evidence["comparisons"][0]["images"]["images"] == IMAGES
+    found = verdict_of(tmp_path, order(), made(True))
+    assert found.evidence["comparisons"][0]["images"] is None
+    assert found.verdict == "supported"
+
+
 def test_cells_are_pairs_too(tmp_path: Path) -> None:
     above, below = ({"run": "grid", "where": {"model.activation": name}} for name in ("relu", "tanh"))
     written = order(above=above, below=[below])
@@ -567,6 +662,7 @@ EPOCHS = 12
         ((12, 12, 12), "less", [10], "not supported"),
         ((2, 3, 2), "greater", [1], "supported"),
         ((1, 1, 2), "greater", [1], "undecided"),
+        ((4,) * 6 + (5,) * 4, "between", [3, 4], "undecided"),  # the interval of their mean is 4.0 to 4.8: up to 4.5 it counts as within
     ],
 )
 def test_whole_numbers_are_as_stated_in_every_seed(
@@ -576,6 +672,19 @@ def test_whole_numbers_are_as_stated_in_every_seed(
     curves = [[0.8 + 0.01 * (epoch == one) for epoch in range(1, EPOCHS + 1)] for one in best]
     found = verdict_of(tmp_path, written, lambda s: [result_of(s, "plain", seed, 0.9, curve=curve) for seed, curve in enumerate(curves)])
     assert found.verdict == expected, found.sentence
+
+
+def test_a_spread_that_is_none_decides_nothing(tmp_path: Path) -> None:
+    """That runs of a fixed number of epochs all train as many says nothing of where another one, that stops by itself, would stop."""
+    written = claim("shape", of={"run": "alone"}, metric="epochs", relation="between", claimed=[15, 18])
+    fixed = [0.9] * 12
+
+    def made(epochs: int) -> Any:
+        stopped = lambda s: result_of(s, "alone", 0, 0.9, curve=[0.9] * epochs)  # noqa: E731
+        return lambda s: [stopped(s), *(one for run in ("plain", "better") for one in runs_of(s, run, [0.9] * 3, curve=fixed))]
+
+    assert verdict_of(tmp_path, written, made(17)).verdict == "undecided"
+    assert verdict_of(tmp_path, written, made(12)).verdict == "undecided"
 
 
 @pytest.mark.parametrize(("counts", "expected"), [((1, 0, 3), "undecided"), ((1, 2, 9), "supported"), ((0, 0, 0), "not supported")])
@@ -620,7 +729,7 @@ def test_a_shape_against_stated_values(tmp_path: Path, relation: str, claimed: l
 
 
 def test_a_shape_from_one_seed(tmp_path: Path) -> None:
-    written = claim("shape", of={"run": "alone"}, metric="validation.accuracy@1", relation="less", claimed=[0.91])
+    written = claim("shape", of={"run": "alone"}, metric="validation.accuracy@1", relation="less", claimed=[0.93])
     assert verdict_of(tmp_path, written, lambda s: [result_of(s, "alone", 0, 0.9)]).verdict == "undecided"
     known = verdict_of(tmp_path, written, lambda s: [result_of(s, "alone", 0, 0.9), *runs_of(s, "plain", [0.9, 0.901, 0.899])])
     assert known.verdict == "supported"
@@ -658,6 +767,34 @@ def test_what_never_happens_has_no_epoch(tmp_path: Path) -> None:
     falling = verdict_of(tmp_path, written, lambda s: runs_of(s, "plain", [0.9] * 3, curve=[0.9, 0.8, 0.7, 0.6]))
     assert falling.verdict == "not supported"
     assert "never happens, so that it cannot be between 3 and 4" in falling.sentence
+
+
+def test_an_order_of_dates_that_some_runs_never_reach_stays_open(tmp_path: Path) -> None:
+    """Where it happens it happens earlier, but in one run of three it does not happen at all."""
+    written = claim("shape", of={"run": "better"}, metric="epochs_to_95", than=[{"run": "plain"}], relation="less")
+    early, late, falling = [0.5, 0.9, 0.9, 0.9, 0.9], [0.5, 0.6, 0.7, 0.8, 0.9], [0.9, 0.8, 0.7, 0.6, 0.5]
+
+    def made(*curves: list[float]) -> Any:
+        better = lambda s: [result_of(s, "better", seed, 0.9, curve=curve) for seed, curve in enumerate(curves)]  # noqa: E731
+        return lambda s: better(s) + runs_of(s, "plain", [0.9] * 3, curve=late)
+
+    assert verdict_of(tmp_path, written, made(early, early, early)).verdict == "supported"
+    found = verdict_of(tmp_path, written, made(early, early, falling))
+    assert (found.verdict, "in 1 of the runs it never happens" in found.sentence) == ("undecided", True)
+    none = verdict_of(tmp_path, written, made(falling, falling, falling))
+    assert (none.verdict, "in none of the runs of better it happens" in none.sentence) == ("undecided", True)
+
+
+def test_validation_on_test_images_is_told_of_all_that_comes_of_them(tmp_path: Path) -> None:
+    def made(study: Study) -> list[Result]:
+        return [
+            replace(one, recipe={**one.recipe, "data": {**one.recipe["data"], "validation": "test"}})
+            for one in runs_of(study, "plain", [0.9])
+        ]
+
+    for metric, told in (("test.accuracy", True), ("best_epoch", True), ("train.accuracy", False), ("epochs", False)):
+        found = verdict_of(tmp_path, claim("shape", of={"run": "plain"}, metric=metric, relation="less", claimed=[5]), made)
+        assert any("the validation images are the test images" in caution for caution in found.cautions) == told
 
 
 def test_what_is_dated_later_than_runs_train_is_not_refuted_by_them(tmp_path: Path) -> None:
@@ -714,6 +851,9 @@ def test_a_table_that_agrees_with_itself_and_one_that_does_not(tmp_path: Path) -
         (["0.90", "90.3 %"], "supported"),
         (["0.90", "91 %"], "contradicted by the report itself"),
         (["two layers", "three layers"], "contradicted by the report itself"),
+        (["54,410", "54,411"], "contradicted by the report itself"),
+        (["121k", "122k"], "contradicted by the report itself"),
+        (["121,930", "122k"], "supported"),
         (["Two  layers", "two layers"], "supported"),
     ],
 )
