@@ -183,7 +183,13 @@ def image_variance(share: float, images: int) -> float:
 
 
 def new_run_interval(
-    values: Sequence[float], *, images: int | None = None, floor: float = 0.0, typical: Spread | None = None, confidence: float = CONFIDENCE
+    values: Sequence[float],
+    *,
+    images: int | None = None,
+    floor: float = 0.0,
+    typical: Spread | None = None,
+    pooled: bool = False,
+    confidence: float = CONFIDENCE,
 ) -> Interval:
     """Return between which bounds the figure of *one more* run lies: what a report's single figure is judged by.
 
@@ -207,6 +213,7 @@ def new_run_interval(
         images: N, where the figure is a share of right answers; None leaves the images out.
         floor: a standard deviation to add where there is no model of the images: of a loss, say.
         typical: spread over seeds found on other runs; needed, and used, where there is one value only.
+        pooled: use it where there are several values too, as one that was found on these and others together.
         confidence: of the interval.
 
     Raises:
@@ -215,7 +222,7 @@ def new_run_interval(
     if not len(values):
         raise UsageError("an interval needs at least one value")
     count, mean = len(values), float(np.mean(values))
-    spread = pooled_spread([values]) or typical
+    spread = (typical if pooled else None) or pooled_spread([values]) or typical
     if spread is None:
         raise UsageError("an interval from one value needs a spread over seeds from elsewhere")
     rest = floor**2 + (0.0 if images is None else image_variance(mean, images))

@@ -276,6 +276,11 @@ class _Records:
             return _Typical(fewer, "the study's other runs", same_kind=False)
         return None
 
+    def shared(self, metric: str, selection: Selection) -> Spread | None:
+        """The spread over seeds that the cells of a selection's run have in common; None where there is but one such cell."""
+        groups = self._families(metric, frozenset([selection.run]))
+        return statistics.pooled_spread(groups) if len(groups) > 1 else None
+
     def _families(self, metric: str, runs: frozenset[str], kinds: Iterable[str] = ()) -> list[list[float]]:
         """The values of each recipe of some runs that has several seeds; of some kinds of model, or of all."""
         among = (metric, runs, frozenset(kinds))
@@ -439,8 +444,8 @@ def _number(claim: Number, records: _Records) -> _Found:
     elif typical is not None:
         cautions.append(f"the spread over seeds is that of {typical.whose}")
 
-    def one_more(spread: Spread) -> Interval:
-        interval = statistics.new_run_interval(values, images=images, floor=floor, typical=spread)
+    def one_more(spread: Spread, pooled: bool = False) -> Interval:
+        interval = statistics.new_run_interval(values, images=images, floor=floor, typical=spread, pooled=pooled)
         ends = (0.0, 1.0) if images is not None else (0.0, math.inf) if unit == "images" else (-math.inf, math.inf)
         return replace(interval, low=max(interval.low, ends[0]), high=min(interval.high, ends[1]))
 
@@ -450,14 +455,18 @@ def _number(claim: Number, records: _Records) -> _Found:
     fits = interval.holds(claimed.value, slack=claimed.resolution)
     # A borrowed spread that is too wide for this kind of run holds any figure: it is believed against a figure, never for it.
     borrowed = typical is not None and not typical.same_kind
-    open_ = blind or (fits and borrowed and not one_more(none).holds(claimed.value, slack=claimed.resolution))
+    doubtful = borrowed and not one_more(none).holds(claimed.value, slack=claimed.resolution)
+    # Nor does a figure fit that is far from every seed, and within for one reason: that so few of them say little of their own spread.
+    shared = records.shared(metric, claim.of) if len(values) > 1 else None
+    strange = shared is not None and not one_more(shared, pooled=True).holds(claimed.value, slack=claimed.resolution)
+    open_ = blind or (fits and (doubtful or strange))
     verdict = "undecided" if open_ else "reproduced" if fits else "higher than claimed" if mean > claimed.value else "lower than claimed"
-    ours = "mean" if len(values) > 1 else "run"
+    ours, more = ("mean", "more seeds") if len(values) > 1 else ("run", "a second seed of this run")
     side = f"{_apart(abs(mean - claimed.value), metric)} {'below' if mean > claimed.value else 'above'} our {ours}"
     sentence = (
         f"{_seeds(len(values))} {write(mean)}{' on average' if len(values) > 1 else ''}; one more run would lie between "
         f"{write(interval.low)} and {write(interval.high)}. The claimed {claim.claimed} lies {'within' if fits else f'outside, {side}'}"
-        f"{f', but {side}: only a second seed of this run can tell' if open_ else ''}."
+        f"{f', but {side}: only {more} can tell' if open_ else ''}."
     )
     evidence: dict[str, Any] = {
         "claimed": {"printed": claim.claimed, "value": claimed.value, "resolution": claimed.resolution},

@@ -188,6 +188,26 @@ def test_the_spread_of_another_kind_of_run_speaks_only_against_a_figure(tmp_path
     assert verdict_of(tmp_path, claim("number", of=of, metric="test.accuracy", claimed="0.915"), same_kind).verdict == "reproduced"
 
 
+def test_a_figure_far_from_every_seed_is_not_reproduced_for_being_of_few_seeds(tmp_path: Path) -> None:
+    """Ours are 0.86, 0.87 and 0.88: by their own spread one more lies between 0.82 and 0.92, by that of all cells 0.85 and 0.89."""
+    cell = {"model.activation": "relu", "model.pooling": "max", "train.batch_size": 16}
+
+    def made(others: float) -> Any:
+        def around(one: dict[str, Any]) -> list[float]:
+            return [0.86, 0.87, 0.88] if one == cell else [0.8 - others, 0.8, 0.8 + others]
+
+        return lambda s: [
+            result_of(s, "grid", seed, accuracy, dict(one)) for one in cells(s, "grid") for seed, accuracy in enumerate(around(dict(one)))
+        ]
+
+    def found(claimed: str, others: float) -> str:
+        written = claim("number", of={"run": "grid", "where": cell}, metric="test.accuracy", claimed=claimed)
+        return verdict_of(tmp_path, written, made(others)).verdict
+
+    assert [found(claimed, 0.005) for claimed in ("0.880", "0.910", "0.950")] == ["reproduced", "undecided", "lower than claimed"]
+    assert [found(claimed, 0.015) for claimed in ("0.880", "0.900")] == ["reproduced", "reproduced"]
+
+
 def test_a_loss_has_a_stated_floor(tmp_path: Path) -> None:
     written = claim("number", of={"run": "plain"}, metric="test.loss", claimed="0.31")
     found = verdict_of(tmp_path, written, lambda study: runs_of(study, "plain", [0.9, 0.9, 0.9]))
