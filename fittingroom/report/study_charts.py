@@ -370,7 +370,8 @@ def level_chart(name: str, levels: Sequence[str], lines: Sequence[LevelLine], *,
 
     Lines that are not parallel are what an interaction is. Each line has a dash and a mark of its own, and its name at its end.
     """
-    width, height, left, right, top, bottom = 400, 230, 50, 96, 14, 30
+    right = 24 + 8 * max(len(line.name) for line in lines)  # as wide as the longest name
+    width, height, left, top, bottom = 304 + right, 230, 50, 14, 30
     known = [number for line in lines for point in line.estimates if point for number in (point[0], *(point[1] or ()))]
     ticks = nice_ticks(min(known), max(known), 4)
     low, high = ticks[0], ticks[-1]

@@ -723,6 +723,9 @@ def _completed(study: Study) -> Study:
     study = study.model_copy(update={"readings": _named(study, study.readings, "readings")})
     for factor, values in study.readings.items():
         _check_values(study, f"readings.{factor}", factor, values)
+    for name, runs in study.runs.items():
+        if "grid" in runs.model_fields_set and not runs.grid:
+            raise UsageError(f"runs.{name}.grid: an empty grid; give a factor and its values, or leave the key out")
     study = study.model_copy(update={"runs": {name: _resolved(study, name) for name in study.runs}})
     study = study.model_copy(update={"runs": {name: _with_readings(study, name) for name in study.runs}})
     for name in study.runs:
@@ -956,6 +959,8 @@ def _check_base(place: str, base: str | None, study: Study) -> None:
     if base is None and isinstance(study.base, str):
         place, base = "base", study.base
     known = [*recipe.shipped(), *models.names()]
+    if base is not None and f"runs.{base}.base" == place and base not in known:
+        raise UsageError(f"{place}: '{base:.60}' would build on itself; name a recipe, a model or another run")
     if base is not None and base not in known:
         raise UsageError(f"{place}: no recipe, model or other run '{base:.60}'{nearest(base, [*study.runs, *known])}")
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -236,6 +237,10 @@ class _Records:
         cells = ((run, cell) for selection in selections for run, cell in selected(self.study, selection))
         return {(*variation_key(run, cell), seed) for run, cell in cells for seed in seeds_of(self.study, run, cell)}
 
+    def seed_counts(self, selection: Selection) -> list[int]:
+        """With how many seeds each variation of a selection was run, of those that were."""
+        return list(Counter(variation_key(result.run, result.cell) for result in self.of(selection)).values())
+
     def never(self, selection: Selection, metric: str) -> int:
         """In how many of a selection's runs, which are sound, that which a metric dates never happened."""
         return sum(metric in NEVER and bool(one.history) and self.value(one, metric) is None for one in self.of(selection))
@@ -320,8 +325,8 @@ class _Records:
             return ()
         planned, failed = self.planned(*groups), {one.place for group in groups for one in self.failed(group)}
         missing = len(planned - failed - {result.place for result in results})
-        single = [len({result.seed for result in self.of(group)}) == 1 for group in groups]
-        seeds = "one seed" if all(single) else "one seed in part" if any(single) else ""
+        single = [count == 1 for group in groups for count in self.seed_counts(group)]
+        seeds = "one seed" if single and all(single) else "one seed in part" if any(single) else ""
         counts = [f"{count} of {len(planned)} runs {what}" for count, what in ((missing, "missing"), (len(failed), "failed")) if count]
         return tuple(filter(None, (seeds, *counts, *sorted(set(short)))))
 
@@ -335,8 +340,11 @@ class _Records:
         if not isinstance(claim, Count):
             if missing := len(planned - {result.place for result in results} - {failure.place for failure in self.failed(selection)}):
                 found.append(f"{missing} of {len(planned)} planned runs are missing")
+            counts = self.seed_counts(selection)
             if len(seeds) == 1:
                 found.append(f"one seed only ({min(seeds)}); what another seed would give was not measured")
+            elif 1 in counts:
+                found.append(f"one seed only in {counts.count(1)} of {len(counts)} variations")
         lost = sum(self.value(result, metric) is None for result in results)
         if lost and (metric not in NEVER or isinstance(claim, Number)):
             found.append(f"{lost} of {len(results)} runs ended too early or do not tell {metric_words(metric)}")

@@ -280,6 +280,17 @@ def test_the_scatter_names_every_run_and_numbers_the_front() -> None:
     assert {(part.text or "").split(":")[0] for part in drawn.iter("title")} == {"t", "slow <b>", "fast", "worse"}
 
 
+def test_the_names_of_lines_have_room_however_long_they_are() -> None:
+    names = ["max", "augmentation without"]
+    lines = [study_charts.LevelLine(name, [(0.8, None), (0.9, None)]) for name in names]
+    drawn = chart(study_charts.level_chart("l", ["relu", "tanh"], lines, title="t", unit="percent"))
+    width = float((drawn.get("viewBox") or "").split()[2])
+    ends = [part for part in drawn.iter("text") if part.text in names]
+    assert len(ends) == 2
+    for part in ends:
+        assert float(part.get("x") or 0) + 7.5 * len(part.text or "") < width, "13 pixels of a bold face, 7.5 a letter"
+
+
 def test_the_factorial_tells_effects_that_a_plain_loop_finds_too() -> None:
     view = view_of("factorial")
     accuracy: dict[str, list[float]] = {}

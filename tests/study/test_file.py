@@ -344,6 +344,8 @@ REFUSED = {
     ),
     "an unknown base of all": ('base = "lenet5"', 'base = "lenet"', "base: no recipe, model or other run 'lenet' — did you mean 'lenet5'?"),
     "a cycle": ("[runs.plain]", '[runs.plain]\nbase = "longer"', "runs.plain.base: a cycle: plain → longer → plain"),
+    "a cycle of one": ("[runs.plain]", '[runs.plain]\nbase = "plain"', "runs.plain.base: 'plain' would build on itself"),
+    "a grid of nothing": ("[runs.plain]", "[runs.plain]\ngrid = {}", "runs.plain.grid: an empty grid; give a factor and its values"),
     "an empty grid": (
         'activation = ["tanh", "relu"]',
         "activation = []",

@@ -548,6 +548,18 @@ def test_the_cells_of_one_seed_are_one_seed(tmp_path: Path) -> None:
     assert verdict_of(tmp_path, stated, made(0.001)).sentence.startswith("One seed gives 0.87")
 
 
+def test_variations_with_one_seed_are_told_where_others_have_more(tmp_path: Path) -> None:
+    above, below = one_of({})
+
+    def made(study: Study) -> list[Result]:
+        again = [result_of(study, "grid", 1, 0.85, dict(cell)) for cell in cells(study, "grid") if cell["model.pooling"] == "max"]
+        return [*grid_runs(study, {"relu": 0.02, "tanh": 0.0, "sigmoid": -0.1}), *again]
+
+    found = verdict_of(tmp_path, order(above=above, below=[below]), made)
+    assert found.marks == ("one seed in part",)
+    assert "all groups: one seed only in 3 of 6 variations" in found.cautions
+
+
 def test_cells_are_averaged_for_each_seed(tmp_path: Path) -> None:
     """What a seed adds to all its cells is in their mean once: three differences of 1, 2 and 3 points, and no narrower for having cells."""
     above, below = one_of({"model.pooling": "max"})
