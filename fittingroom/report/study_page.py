@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from fittingroom.report.study_charts import Bundle, Claimed, Limits, Point
 from fittingroom.report.study_evidence import evidence
 from fittingroom.report.study_factors import factor_sections
 from fittingroom.report.study_runs import Variation, cell_words, gather, named_by, selected, selection_labels
+from fittingroom.study.code import fingerprint
 from fittingroom.study.file import Claim, Number, Study, claimed_words, metric_words, parse_claimed, selections_of, unsearched
 from fittingroom.study.plan import plan
 from fittingroom.study.results import Failure, Result, fewer_seeds
@@ -215,11 +216,13 @@ def _facts(variations: Sequence[Variation], progress: _Progress) -> list[dict[st
         facts.append({"label": "Seeds a run", "value": "–".join(map(str, sorted({seeds[0], seeds[-1]}))), "note": ""})
     if progress.seconds:
         facts.append({"label": "Training time", "value": text.duration(progress.seconds), "note": "of all runs together"})
-    ranked = _ranked(variations)
-    if ranked:
-        best = ranked[0]
+    by_data = _by_data(variations)
+    if by_data:
+        data = next(iter(by_data))  # accuracies on different data sets cannot be ranked
+        best = _ranked(by_data[data])[0]
         split = "test" if best.accuracies("test") or best.on_test else "validation"
-        facts.append({"label": f"Best {split} accuracy", "value": text.percent(statistics.fmean(best.judged)), "note": best.label})
+        label = f"Best {split} accuracy{f' on {data}' if len(by_data) > 1 else ''}"
+        facts.append({"label": label, "value": text.percent(statistics.fmean(best.judged)), "note": best.label})
     return facts
 
 
@@ -245,8 +248,11 @@ def _notices(view: StudyView, variations: Sequence[Variation], progress: _Progre
     on_test = [v for v in variations if v.on_test]
     if on_test:
         notices.append(f"Measured on the test images after every epoch, so no estimate for unseen images: {_by_run(on_test, variations)}.")
-    models = Counter(model for model, _ in _codes(view.results))
-    if several := [model for model, count in models.items() if count > 1]:
+    codes = _codes(view.results)
+    if earlier := sum(count for (model, code), count in codes.items() if code != fingerprint(model)):
+        whose = f"{earlier:,} of {text.plural(len(view.results), 'run')}"
+        notices.append(f"Made by an earlier state of the code, so that they would be run again unless kept: {whose}.")
+    if several := [model for model, count in Counter(model for model, _ in codes).items() if count > 1]:
         notices.append(f"Runs of one model were made by different states of the code, see the environment: {', '.join(several)}.")
     return notices
 
@@ -433,18 +439,29 @@ def _mark(claim: Number, quantity: str) -> Claimed | None:
 
 
 def _cost(variations: Sequence[Variation]) -> list[tuple[str, Markup, list[dict[str, Any]]]]:
-    """Return accuracy against training time, and against multiply-adds where at least two models have them."""
-    there = [v for v in variations if v.judged]
+    """Return accuracy against training time, and against multiply-adds where at least two models have them; on each data set."""
     charted = []
-    for name, axis, unit in (("seconds", "training time", "seconds"), ("multiply-adds", "multiply-adds per image", "count")):
+    by_data = _by_data(variations)
+    axes: tuple[tuple[str, Literal["seconds", "count"]], ...] = (("training time", "seconds"), ("multiply-adds per image", "count"))
+    for (number, (data, there)), (axis, unit) in product(enumerate(by_data.items()), axes):
         costs = [(v, v.seconds if unit == "seconds" else v.size("multiply_adds")) for v in there]
         points = [_point(v, float(cost)) for v, cost in costs if cost]
         if points and max(point.x for point in points) > 1.05 * min(point.x for point in points):
             front = study_charts.pareto_front([(point.x, point.y) for point in points])
             listed = [{"label": points[i].label, "anchor": points[i].anchor, "accuracy": text.percent(points[i].y)} for i in front]
-            drawn = study_charts.scatter(f"cost-{name}", points, title=f"Accuracy against {axis}", axis=axis, unit=unit)  # type: ignore[arg-type]
-            charted.append((f"Accuracy against {axis}", drawn, listed))
+            title = f"Accuracy{f' on {data}' if len(by_data) > 1 else ''} against {axis}"
+            drawn = study_charts.scatter(f"cost-{unit}-{number}", points, title=title, axis=axis, unit=unit)
+            charted.append((title, drawn, listed))
     return charted
+
+
+def _by_data(variations: Sequence[Variation]) -> dict[str, list[Variation]]:
+    """Return those with an accuracy by their data set, in the study's order."""
+    found: dict[str, list[Variation]] = {}
+    for v in variations:
+        if v.judged:
+            found.setdefault(v.data, []).append(v)
+    return found
 
 
 def _point(v: Variation, cost: float) -> Point:
@@ -499,5 +516,6 @@ def _environments(results: Sequence[Result]) -> dict[str, Any] | None:
 
 def _timing_note(results: Sequence[Result]) -> str:
     """Return a warning where the times come from machines that cannot be compared."""
-    machines = {tuple(str(result.environment.get(key)) for key in ("device", "processor", "threads")) for result in results}
-    return "The times are of different processors, devices or numbers of threads: compare them with care." if len(machines) > 1 else ""
+    machines = {result.machine for result in results}
+    told = "The times are of different processors, kernels, devices or numbers of threads: compare them with care."
+    return told if len(machines) > 1 else ""

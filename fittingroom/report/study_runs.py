@@ -57,6 +57,11 @@ class Variation:
         """The id of its row in the table of runs."""
         return f"run-{self.number}"
 
+    @property
+    def data(self) -> str:
+        """The data set of its results; empty where there are none."""
+        return str(self.results[0].recipe["data"]["name"]) if self.results else ""
+
     def accuracies(self, split: str) -> list[float]:
         """Return the accuracy of each seed that was measured on the split, in [0, 1]."""
         return [float(part["accuracy"]) for result in self.results if (part := result.evaluation.get(split))]

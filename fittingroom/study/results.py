@@ -87,6 +87,12 @@ class Result:
         return *variation_key(self.run, self.cell), self.seed
 
     @property
+    def machine(self) -> tuple[str, ...]:
+        """What the time that it took depends on, beside the recipe."""
+        precision = (self.environment.get("precision") or {}).get("name")
+        return (*(str(self.environment.get(key)) for key in ("processor", "device", "gpu", "kernels", "threads")), str(precision))
+
+    @property
     def epochs(self) -> float:
         """How many epochs it trained; the last may have been cut short."""
         return float(min(len(self.history), self.recipe["train"]["epochs"]))

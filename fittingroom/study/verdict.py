@@ -369,7 +369,7 @@ class _Records:
         for text, names in said.items():
             found.append(f"{'all groups' if len(names) == len(groups) > 1 else ', '.join(names)}: {text}")
         everything = [result for selection in groups for result in self.of(selection)]
-        if getattr(claim, "metric", "") == "seconds" and len({_machine(result) for result in everything}) > 1:
+        if getattr(claim, "metric", "") == "seconds" and len({result.machine for result in everything}) > 1:
             found.append("times of different machines or numbers of threads")
         if not isinstance(claim, Count) and len(formats := {name for result in everything if (name := _precision(result))}) > 1:
             found.append(f"on different machines, multiplied in {' and in '.join(sorted(formats))}")
@@ -401,10 +401,6 @@ def _precision(result: Result) -> str:
     """The format that its network multiplied in; `""` for a classical model, to which the record's does not apply."""
     name = str((result.environment.get("precision") or {}).get("name", ""))
     return name if name and _kind(result) == "network" else ""
-
-
-def _machine(result: Result) -> tuple[str, ...]:
-    return tuple(str(result.environment.get(key)) for key in ("processor", "device", "gpu", "threads"))
 
 
 def _looks_at_images(metric: str) -> bool:
