@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fittingroom.report.study_page import StudyView, render
-from fittingroom.study.file import Study, cells, load, seeds_of
+from fittingroom.study.file import Study, cells, load, recipe_of, seeds_of
 from fittingroom.study.results import Result
 from fittingroom.study.verdict import VERDICTS, Verdict, judge
 from tests.report.demo import CLOTHES, evaluation
@@ -294,8 +294,10 @@ def of_study(name: str) -> StudyView:
     study = load(name)
     made = []
     for index, (run, cell) in enumerate((name, cell) for name in study.runs for cell in cells(study, name)):
+        data = recipe_of(study, run, cell, 0).recipe.data.name
         for seed in seeds_of(study, run, cell):
-            made.append(replace(record(list(KEPT.values())[index % 5], run, seed, cell), study=name))
+            one = record(list(KEPT.values())[index % 5], run, seed, cell)
+            made.append(replace(one, study=name, recipe={**one.recipe, "data": {**one.recipe["data"], "name": data}}))
     return judged(study, made)
 
 
