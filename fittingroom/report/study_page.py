@@ -188,12 +188,15 @@ def _headline(view: StudyView) -> dict[str, Any]:
         word = "No claims" if not kinds else "Not judged" if view.results else "Not run yet"
         return {"word": word, "label": text.plural(len(kinds), "claim"), "tape": tape}
     open_claims = len(kinds) - judged
+    note = f"{text.plural(open_claims, 'more claim')} not decided" if open_claims else "every claim is decided"
+    if view.study.readings:
+        note += "; a claim that can be read in several ways counts once for each"
     return {
         "word": None,
         "label": "Claims that held in reduced runs" if _reduced(view) else "Claims that held",
         "number": kinds.count("held"),
         "of": judged,
-        "note": f"{text.plural(open_claims, 'more claim')} not decided" if open_claims else "every claim is decided",
+        "note": note,
         "tape": tape,
     }
 

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fittingroom.report import study_charts
+from fittingroom.report import study_charts, study_factors
 from fittingroom.report.study_charts import Bundle, Estimate, Point
 from fittingroom.report.study_evidence import evidence
 from fittingroom.report.study_page import StudyView, render, write_study_report
@@ -281,6 +281,12 @@ def test_the_scatter_names_every_run_and_numbers_the_front() -> None:
     assert {(part.text or "").split(":")[0] for part in drawn.iter("title")} == {"t", "slow <b>", "fast", "worse"}
 
 
+def test_combinations_that_scatter_unequally_are_told_of() -> None:
+    even = [[0.90, 0.91, 0.92], [0.80, 0.81, 0.82], [0.70, 0.715, 0.73]]
+    assert not study_factors._unequal([*even, [0.9]])
+    assert "from 1.0\u202fpoints to 26.5\u202fpoints" in study_factors._unequal([*even, [0.1, 0.3, 0.625]])[0]
+
+
 def test_the_names_of_lines_have_room_however_long_they_are() -> None:
     names = ["max", "augmentation without"]
     lines = [study_charts.LevelLine(name, [(0.8, None), (0.9, None)]) for name in names]
@@ -307,7 +313,7 @@ def test_the_factorial_tells_effects_that_a_plain_loop_finds_too() -> None:
     captions = [texts(caption) for caption in inside(section, "<figcaption>(.*?)</figcaption>")]
     assert {caption.split(" ")[0] for caption in captions if "(" in caption} == set(FACTORS)
     assert captions[5:] == ["activation and optimiser"]  # the one interaction that was put in
-    assert "No effect beyond noise: augmentation." in texts(section)
+    assert "No effect beyond noise, as one of several that are looked at: augmentation." in texts(section)
 
 
 def test_an_incomplete_factorial_tells_no_effects() -> None:
