@@ -66,6 +66,7 @@ def list_studies(as_json: Json = False) -> None:
 @app.command("show")
 def show(name: StudyName, as_json: Json = False) -> None:
     """Show a study: its systems, its assumptions, its claims, and how much there is to run."""
+    from fittingroom.report.text import plural
     from fittingroom.study.file import load, unsearched
     from fittingroom.study.plan import plan
 
@@ -90,8 +91,8 @@ def show(name: StudyName, as_json: Json = False) -> None:
                 _print_entry(head, text)
     print_line("")
     searched = len(unsearched(study))
-    also = f", {searched} {'search' if searched == 1 else 'searches'}" if searched else ""
-    print_line(f"{len(planned)} runs{also} and {len(study.claims)} claims")
+    also = f", {plural(searched, 'search', 'searches')}" if searched else ""
+    print_line(f"{plural(len(planned), 'run')}{also} and {plural(len(study.claims), 'claim')}")
     print_line(f"run it with: fittingroom study run {shlex.quote(name)}")
 
 

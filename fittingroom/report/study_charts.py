@@ -139,6 +139,10 @@ def _use(kind: str, **attributes: str | float) -> Markup:
     return element("use", href=f"#sign-{kind}", width=16, height=16, **attributes)
 
 
+NARROWEST = 0.02
+"""Part of the tape that a length must have to bear its sign, which is 16 pixels wide; the list below names all."""
+
+
 def verdict_tape(groups: Sequence[tuple[str, str, int]]) -> Markup:
     """Draw how many claims got which verdict as lengths of a tape measure that has one mark a claim.
 
@@ -154,14 +158,11 @@ def verdict_tape(groups: Sequence[tuple[str, str, int]]) -> Markup:
 
     done = 0
     for kind, words, count in groups:
-        parts.append(
-            element(
-                "g",
-                element("title", f"{count} {words}"),
-                element("rect", class_=f"verdict-length {kind}", x=x(done), width=x(count), y=0, height=30),
-                element("svg", _use(kind, x=-8, y=7), class_=f"on-length {kind}", x=x(done + count / 2), overflow="visible"),
-            )
-        )
+        length = element("rect", class_=f"verdict-length {kind}", x=x(done), width=x(count), y=0, height=30)
+        drawn = [element("title", f"{count} {words}"), length]
+        if count >= NARROWEST * total:
+            drawn.append(element("svg", _use(kind, x=-8, y=7), class_=f"on-length {kind}", x=x(done + count / 2), overflow="visible"))
+        parts.append(element("g", *drawn))
         done += count
     parts.append(element("rect", class_="tape-band", x=0, width="100%", y=34, height=30, rx=2))
     every = next(step for step in (1, 5, 10, 25, 50, 100, 10**9) if total / step <= 12)
