@@ -916,10 +916,10 @@ def _apart(value: float, metric: str) -> str:
 
 
 def _difference_words(interval: Interval, metric: str) -> str:
-    share, of_metric = metric_of(metric).unit == "share", metric_of(metric).unit
-    scale, unit = (100, " points") if share else (1, f" {of_metric}".rstrip())
+    of_metric = metric_of(metric).unit
+    scale, unit = (100, " points") if of_metric == "share" else (1, f" {of_metric}".rstrip())
     ends = [scale * value for value in (interval.estimate, interval.low, interval.high)]
-    digits = 2 if share else _digits(ends)
+    digits = 2 if of_metric == "share" else _digits(ends)
     estimate, low, high = (f"{value:+,.{digits}f}".replace("-", "−") for value in ends)
     return f"{estimate}{unit}" if interval.low == interval.high else f"{estimate}{unit} ({low} to {high})"
 
