@@ -400,6 +400,8 @@ class _Reader:
         names, numbers = words[: len(words) - count], words[len(words) - count :]
         if len(numbers) > 4:
             surplus, numbers = numbers[:-4], numbers[-4:]
+            if self.delimiter == "," and len(surplus) >= 3:
+                raise UsageError(f"line {index + 1}: commas in numbers and between them; write 0.84, or put semicolons between the columns")
             if (names or len(surplus) > 1) and any(map(DECIMAL.fullmatch, surplus)):
                 row = _short(self.lines[index].strip())
                 raise UsageError(f"line {index + 1}: '{row}' has more numbers than columns; write thousands without a blank")
@@ -418,6 +420,8 @@ class _Reader:
         if widths == {classes + 1} and [numbers[0] for _, numbers, _ in rows] == list(range(classes)):
             rows = [(str(numbers[0]), numbers[1:], line) for _, numbers, line in rows]
         wrong = next((row for row in rows if len(row[1]) != classes), None)
+        if wrong and len(widths) == 1 and {name for name, _, _ in rows} <= {*self._above(start).split()}:
+            raise UsageError(f"line {start + 1}: the confusion matrix has {classes} rows and {max(widths)} columns; are rows missing?")
         if wrong and not any("[" in self.lines[line] for _, _, line in rows):
             return None  # lines that end in numbers for some other reason
         if wrong:
@@ -453,8 +457,11 @@ class _Reader:
         """Whether two named rows are a table: drawn as one, or with their names as columns in the line above."""
         if all("|" in self.lines[line] for _, _, line in rows):
             return True
-        above = next((line for line in reversed(self.lines[max(0, start - 2) : start]) if not RULE.fullmatch(line)), "")
-        return _plain(above).endswith(_plain(" ".join(name for name, _, _ in rows)))
+        return self._above(start).endswith(_plain(" ".join(name for name, _, _ in rows)))
+
+    def _above(self, start: int) -> str:
+        """The line above, but for a rule between."""
+        return _plain(next((line for line in reversed(self.lines[max(0, start - 2) : start]) if not RULE.fullmatch(line)), ""))
 
     def _caption(self, position: int) -> str:
         """The nearest line of text above, unless that is a long sentence."""

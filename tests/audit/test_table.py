@@ -230,6 +230,8 @@ ROWS = "0 0.50 0.50 0.50 10\n1 0.50 0.50 0.50 10\n2 0.50 0.50 0.50 10\n"
         (HEADER + ROWS.replace("0.50 10", "0,50 1,000"), 2, "may be 1 or 1,000"),
         (HEADER + ROWS.replace("0.50 10", "0,50 4.0"), 2, "no whole number"),
         ("[[1 2 3]\n [4 5 6]]", 1, "confusion matrix of 2 rows needs 2 numbers"),
+        ("  a b c\na 9 1 0\nb 1 8 0\n", 2, "2 rows and 3 columns; are rows missing?"),
+        (SHEET.replace("0.5", "0,5"), 2, "commas in numbers and between them"),
     ],
 )
 def test_what_cannot_be_read_is_said_in_a_line(text: str, line: int | None, words: str) -> None:
