@@ -251,11 +251,13 @@ class _Records:
         return [(result, value) for result, value in values if value is not None]
 
     def by_seed(self, selection: Selection, metric: str) -> list[float]:
-        """The metric for each seed, averaged over the cells of the selection."""
-        seeds: dict[int, list[float]] = {}
+        """The metric for each seed, averaged over the cells of the selection; of seeds that all cells have, where there are such."""
+        cells: dict[tuple[str, str], dict[int, float]] = {}
         for result, value in self.told(selection, metric):
-            seeds.setdefault(result.seed, []).append(value)
-        return [float(np.mean(seeds[seed])) for seed in sorted(seeds)]
+            cells.setdefault(variation_key(result.run, result.cell), {})[result.seed] = value
+        shared = set.intersection(*(set(seeds) for seeds in cells.values())) if cells else set()
+        seeds = shared or {seed for values in cells.values() for seed in values}
+        return [float(np.mean([values[seed] for values in cells.values() if seed in values])) for seed in sorted(seeds)]
 
     def without_reduced(self, selections: Sequence[Selection]) -> _Records:
         """The same without reduced runs, where each of the selections has whole ones."""
@@ -271,11 +273,14 @@ class _Records:
         Where none of them has two seeds, what the study's other runs of such models have in common, of those that vary at all; None where
         there are none. Recipes differ in their spread, and by how much is known only as well as there are recipes: hence its degrees.
         """
-        runs = frozenset(selection.run for selection in selections)
-        if (spread := statistics.pooled_spread(self._families(metric, runs))) is not None:
-            return _Typical(spread, "other runs of the same kind", same_kind=True)
-        kinds = {_kind(result) for selection in selections for result in self.of(selection)}
-        groups = [group for group in self._families(metric, frozenset(self.study.runs), kinds) if not _alike(group)]
+        runs, every = frozenset(selection.run for selection in selections), frozenset(self.study.runs)
+        results = [result for selection in selections for result in self.of(selection)]
+        if (spread := statistics.pooled_spread(self._families(metric, runs, map(_model, results)))) is not None:
+            whose = "the runs compared and others like them" if len(selections) > 1 else "other runs of the same kind"
+            return _Typical(spread, whose, same_kind=True)
+        kinds = {_kind(name) for name in map(_model, results)}
+        alike = {name for name in models.names() if _kind(name) in kinds}
+        groups = [group for group in self._families(metric, every, alike) if not _alike(group)]
         if (spread := statistics.pooled_spread(groups)) is not None:
             fewer = replace(spread, degrees=min(spread.degrees, len(groups)))
             return _Typical(fewer, "the study's other runs", same_kind=False)
@@ -283,19 +288,18 @@ class _Records:
 
     def shared(self, metric: str, selection: Selection) -> Spread | None:
         """The spread over seeds that the cells of a selection's run have in common; None where there is but one such cell."""
-        groups = self._families(metric, frozenset([selection.run]))
+        groups = self._families(metric, frozenset([selection.run]), map(_model, self.of(selection)))
         return statistics.pooled_spread(groups) if len(groups) > 1 else None
 
-    def _families(self, metric: str, runs: frozenset[str], kinds: Iterable[str] = ()) -> list[list[float]]:
-        """The values of each recipe of some runs that has several seeds; of some kinds of model, or of all."""
-        among = (metric, runs, frozenset(kinds))
+    def _families(self, metric: str, runs: frozenset[str], names: Iterable[str]) -> list[list[float]]:
+        """The values of each recipe of some runs, and of some models, that has several seeds."""
+        among = (metric, runs, frozenset(names))
         if among not in self._spreads:
             # Two names of a study can stand for the same recipe: its runs count once.
             groups: dict[str, dict[int, float]] = {}
             for (run, _), seeds in sorted(self._by_cell.items(), key=lambda item: item[0]):
                 for seed in sorted(seeds) if run in runs else ():
-                    of_kind = not among[2] or _kind(seeds[seed]) in among[2]
-                    if of_kind and (value := self.value(seeds[seed], metric)) is not None:
+                    if _model(seeds[seed]) in among[2] and (value := self.value(seeds[seed], metric)) is not None:
                         groups.setdefault(_family(seeds[seed]), {}).setdefault(seed, value)
             self._spreads[among] = [list(group.values()) for group in groups.values() if len(group) > 1]
         return self._spreads[among]
@@ -392,15 +396,19 @@ def _precedence(result: Result) -> tuple[int, str, str]:
     return len(result.reduced), result.code, json.dumps([result.history, result.reduced], sort_keys=True)
 
 
-def _kind(result: Result) -> str:
-    """`network`, or what else its model is."""
-    return models.entry(result.recipe["model"]["name"]).kind
+def _model(result: Result) -> str:
+    return str(result.recipe["model"]["name"])
+
+
+def _kind(model: str) -> str:
+    """`network`, or what else a model is."""
+    return models.entry(model).kind
 
 
 def _precision(result: Result) -> str:
     """The format that its network multiplied in; `""` for a classical model, to which the record's does not apply."""
     name = str((result.environment.get("precision") or {}).get("name", ""))
-    return name if name and _kind(result) == "network" else ""
+    return name if name and _kind(_model(result)) == "network" else ""
 
 
 def _looks_at_images(metric: str) -> bool:
@@ -563,6 +571,8 @@ def _compare(
     cautions: list[str] = []
     interval: Interval | None = None
     wide: Interval | None = None
+    typical: _Typical | None = None
+    lone = False
     if not pairs.values:
         silent = [group for group in (above, below) if not records.told(group, metric)]
         how = "; ".join(records.why_silent(group, metric) for group in silent) or "no seed and cell in common"
@@ -570,9 +580,17 @@ def _compare(
         interval = wide = Interval(differences[0], differences[0], differences[0], "counted", CONFIDENCE)
         how = "counted: no seed changes it"
     elif len(differences) > 1 and (not _alike(differences) or _least_spread(metric)):
-        levels = CONFIDENCE, 1 - (1 - CONFIDENCE) / others
-        interval, wide = (statistics.mean_interval(differences, level, _least_spread(metric)) for level in levels)
+        # How cells differ says nothing of the luck that one seed has in all of them.
+        lone = pairs.by_cell and len({seed for seed, _ in pairs.runs}) == 1
+        typical = records.typical(metric, above, below) if lone else None
+        interval, wide = (
+            _widened(statistics.mean_interval(differences, level, _least_spread(metric)), typical, times)
+            for level in (CONFIDENCE, 1 - (1 - CONFIDENCE) / others)
+        )
         how = f"paired over {len(differences)} {pairs.units}"
+        if lone:
+            beside = f"and judged by the spread over seeds of {typical.whose} too" if typical else "whose luck is not known"
+            how = f"paired over {len(differences)} cells of one seed, {beside}"
     else:
         # Several seeds that all give the same difference are not one: their spread is known to be nothing, and the images are left.
         typical = records.typical(metric, above, below) if len(differences) == 1 else None
@@ -582,6 +600,8 @@ def _compare(
         if len(differences) == 1:
             cautions.append(f"one pair of runs: {how}")
     verdict, why = _decide(differences, interval, wide, relation, margin, metric, sign, others)
+    if lone and typical is None:
+        verdict, why = "undecided", "nothing is known of what another seed would give"
     if never and interval is not None:
         verdict, why = "undecided", f"but in {never} of the runs it never happens, which no difference tells of"
     return {
@@ -702,16 +722,30 @@ def _single(
     if not images and floor is None and typical is None:
         return None, None, "neither its images nor a spread over seeds are known"
     error = float(images["image_deviation"]) if images else floor or 0.0
-    spread = Spread(0.0, 0) if typical is None else typical.spread
-    # `new_run_interval` of one value reckons with twice the variance of one run; a run less so many times another has this much.
-    spread = replace(spread, variance=spread.variance * (1 + times**2) / 2)
     intervals = []
     for level in (CONFIDENCE, 1 - (1 - CONFIDENCE) / others):
-        half = statistics.new_run_interval([0.0], typical=spread, floor=error, confidence=level).high
+        half = _reach_of(typical, times, level, error)
         intervals.append(Interval(difference, difference - half, difference + half, "images and typical seed spread", level))
     parts = ["its images"] if images else [f"a floor of {floor:g}"] if floor else []
     parts += [f"the spread over seeds of {typical.whose}"] if typical is not None else []
     return intervals[0], intervals[1], f"judged by {' and '.join(parts)}" if parts else "the same with every seed"
+
+
+def _reach_of(typical: _Typical | None, times: float, level: float, error: float = 0.0) -> float:
+    """How far a difference of one run and so many times another may be off by its seeds, and by an error of a known size."""
+    spread = Spread(0.0, 0) if typical is None else typical.spread
+    # `new_run_interval` of one value reckons with twice the variance of one run; a run less so many times another has this much.
+    spread = replace(spread, variance=spread.variance * (1 + times**2) / 2)
+    return statistics.new_run_interval([0.0], typical=spread, floor=error, confidence=level).high
+
+
+def _widened(interval: Interval, typical: _Typical | None, times: float) -> Interval:
+    """An interval over cells that have one seed, with what that seed may add to all of them."""
+    if typical is None:
+        return interval
+    half = math.hypot(interval.high - interval.estimate, _reach_of(typical, times, interval.confidence))
+    method = f"{interval.method}, and typical seed spread"
+    return replace(interval, low=interval.estimate - half, high=interval.estimate + half, method=method)
 
 
 def _alike(differences: Sequence[float]) -> bool:
@@ -771,11 +805,12 @@ def _stated(claim: Shape, records: _Records) -> _Found:
     evidence: dict[str, Any] = {"relation": claim.relation, "claimed": list(claim.claimed)}
     if metric in NEVER and (never := sum(bool(result.history) for result in results) - len(told)):
         lasted = min(len(result.history) for result in results if result.history)
+        later = claim.relation == "greater"  # what never happens does not happen earlier either
         if short := not told and lasted < limits[-1]:  # a reduced study: what is dated later cannot have been seen
             why = f", but they train only {lasted} epoch{'' if lasted == 1 else 's'}, too few to tell"
         else:
-            why = "" if told else f", so that it cannot be {stated}"
-        verdict = "undecided" if told or short else "not supported"
+            why = "" if told or later else f", so that it cannot be {stated}"
+        verdict = "undecided" if told or short or later else "not supported"
         sentence = f"In {never} of {len(results)} runs it never happens{why}."
         return _Found(verdict, f"never in {never} of {len(results)}", sentence, {**evidence, "never": never})
     values, each = records.by_seed(claim.of, metric), [value for _, value in told]

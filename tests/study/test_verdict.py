@@ -452,7 +452,7 @@ def test_the_spread_of_a_single_run_is_taken_from_its_own_kind_where_that_has_on
     compared = order(above=small, below=[large])
     own = verdict_of(tmp_path, compared, made([0.880, 0.881, 0.882]))
     assert own.verdict == "supported"
-    assert any("the spread over seeds of other runs of the same kind" in caution for caution in own.cautions)
+    assert any("the spread over seeds of the runs compared and others like them" in caution for caution in own.cautions)
     number = verdict_of(tmp_path, claim("number", of=small, metric="test.accuracy", claimed="0.95"), made([0.880, 0.881, 0.882]))
     assert number.verdict == "lower than claimed"
     assert number.evidence["typical_spread"]["of"] == "other runs of the same kind"
@@ -596,6 +596,21 @@ def test_the_spread_of_forests_is_none_of_networks(tmp_path: Path) -> None:
     assert several.evidence["typical_spread"] == {"standard_deviation": pytest.approx(0.01), "degrees": 3, "of": "the study's other runs"}
 
 
+def test_a_grid_over_models_is_no_one_kind(tmp_path: Path) -> None:
+    """Beside a network with three seeds, a forest with one has nobody's spread but a forest's."""
+    text = '[runs.models]\ngrid = { model = ["lenet5", "random-forest"] }\n'
+    written = claim("number", of={"run": "models", "where": {"model": "random-forest"}}, metric="test.accuracy", claimed="0.85")
+    path = tmp_path / "made-up.toml"
+    path.write_text(HEAD + text + written, encoding="utf-8")
+    loaded = load(path)
+    networks = [result_of(loaded, "models", seed, accuracy, {"model": "lenet5"}) for seed, accuracy in enumerate((0.8, 0.85, 0.9))]
+    forest = result_of(loaded, "models", 0, 0.9, {"model": "random-forest"})
+    (alone,) = judge(loaded, [*networks, forest])
+    assert any("no run of the study has a second seed" in caution for caution in alone.cautions)
+    (beside,) = judge(loaded, [*networks, forest, *runs_of(loaded, "forest", [0.88, 0.89, 0.9])])
+    assert beside.evidence["typical_spread"]["of"] == "the study's other runs"
+
+
 def test_images_of_different_data_are_not_compared_one_by_one(tmp_path: Path) -> None:
     def of_digits(one: Result) -> Result:
         return replace(one, recipe={**one.recipe, "data": {**one.recipe["data"], "name": "mnist"}})
@@ -613,12 +628,23 @@ def test_images_of_different_data_are_not_compared_one_by_one(tmp_path: Path) ->
 def test_cells_are_pairs_too(tmp_path: Path) -> None:
     above, below = ({"run": "grid", "where": {"model.activation": name}} for name in ("relu", "tanh"))
     written = order(above=above, below=[below])
-    found = verdict_of(tmp_path, written, lambda s: grid_runs(s, {"relu": 0.02, "tanh": 0.0, "sigmoid": -0.1}))
+    steady = [(run, [0.849, 0.85, 0.851]) for run in ("alike", "alone", "alone-too")]
+
+    def made(study: Study) -> list[Result]:
+        others = [one for run, accuracies in steady for one in runs_of(study, run, accuracies)]
+        return [*grid_runs(study, {"relu": 0.02, "tanh": 0.0, "sigmoid": -0.1}), *others]
+
+    found = verdict_of(tmp_path, written, made)
     assert found.verdict == "supported"
     compared = found.evidence["comparisons"][0]
     assert len(compared["pairs"]) == 6
     assert {tuple(sorted(pair["cell"])) for pair in compared["pairs"]} == {("model.pooling", "train.batch_size")}
-    assert "paired over 6 cells" in found.sentence
+    assert "paired over 6 cells of one seed, and judged by the spread over seeds of the study's other runs too" in found.sentence
+    differences = [pair["difference"] for pair in compared["pairs"]]
+    over_cells, seed = scipy.stats.sem(differences) * scipy.stats.t.ppf(0.975, 5), 0.001 * 2**0.5 * scipy.stats.t.ppf(0.975, 3)
+    assert compared["interval"]["high"] == pytest.approx(np.mean(differences) + np.hypot(over_cells, seed))
+    alone = verdict_of(tmp_path, written, lambda s: grid_runs(s, {"relu": 0.02, "tanh": 0.0, "sigmoid": -0.1}))
+    assert (alone.verdict, "paired over 6 cells of one seed, whose luck is not known" in alone.sentence) == ("undecided", True)
     assert found.sentence.startswith("model.activation = relu against model.activation = tanh")
     assert any("one seed only" in caution for caution in found.cautions)
     same = verdict_of(tmp_path, written, lambda s: grid_runs(s, {"relu": 0.0, "tanh": 0.0, "sigmoid": -0.1}, 0.02))
@@ -827,6 +853,28 @@ def test_validation_on_test_images_is_told_of_all_that_comes_of_them(tmp_path: P
     for metric, told in (("test.accuracy", True), ("best_epoch", True), ("train.accuracy", False), ("epochs", False)):
         found = verdict_of(tmp_path, claim("shape", of={"run": "plain"}, metric=metric, relation="less", claimed=[5]), made)
         assert any("the validation images are the test images" in caution for caution in found.cautions) == told
+
+
+def test_what_never_happens_does_not_happen_early(tmp_path: Path) -> None:
+    written = claim("shape", of={"run": "plain"}, metric="epochs_to_95", relation="greater", claimed=[3])
+    found = verdict_of(tmp_path, written, lambda s: runs_of(s, "plain", [0.9] * 3, curve=[0.9, 0.8, 0.7, 0.6]))
+    assert (found.verdict, found.sentence) == ("undecided", "In 3 of 3 runs it never happens.")
+
+
+def test_seeds_that_not_all_cells_have_do_not_shift_a_mean(tmp_path: Path) -> None:
+    """Cells of 0.9 and 0.5, of which one lacks a seed and another two: averaged naively, seeds 1 and 2 would lie above seed 0."""
+    of = {"run": "grid", "where": {"model.activation": "relu", "model.pooling": "max"}}
+
+    def made(study: Study) -> list[Result]:
+        chosen = [cell for cell in cells(study, "grid") if all(cell[name] == value for name, value in of["where"].items())]  # type: ignore[attr-defined]
+        return [
+            result_of(study, "grid", seed, 0.5 if number else 0.9, dict(cell))
+            for number, cell in enumerate(chosen)
+            for seed in range(3 - number)
+        ]
+
+    found = verdict_of(tmp_path, claim("number", of=of, metric="test.accuracy", claimed="0.63"), made)
+    assert found.evidence["values"] == [pytest.approx((0.9 + 0.5 + 0.5) / 3)]
 
 
 def test_what_is_dated_later_than_runs_train_is_not_refuted_by_them(tmp_path: Path) -> None:
