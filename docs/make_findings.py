@@ -68,11 +68,11 @@ the hundredth that we asked for, three seeds do not show.
 the 86 % claimed, and takes longer than the CNN; with the linear one {svm-linear}, less than claimed, and is quicker than the CNN.
 “Better and quicker” holds of the radial one.
 
-**Its search**, carried out as a whole by the tuner, ends with one convolution, not two, and close to the report's other values. What
-it finds is ahead of the report's network of two by most of a point ({search-finds-no-better}, the report's less the found one); whether
-by more than the 0.3 points that would matter, three seeds just leave open. One at a time: its learning rate is ahead of the closest
-other, 0.0001, by {rate-does-not-help}. For the rest it stays open whether other values than the report's do better. Its own value less the strongest
-other: 32 filters less 64, {filters-are-best}; 3×3 less 5×5, {filter-size-is-best}; batches of 32 less 128,
+**Its search**, carried out as a whole by the tuner, ends with one convolution, not two, and close to the report's other values. What it
+finds is ahead of the report's network of two by most of a point ({search-finds-no-better}, the report's less the found one); whether by
+more than the 0.3 points that would matter, three seeds just leave open. One at a time: its learning rate is ahead of the closest other,
+0.0001, by {rate-does-not-help}. For the rest it stays open whether other values than the report's do better. Its own value less the
+strongest other: 32 filters less 64, {filters-are-best}; 3×3 less 5×5, {filter-size-is-best}; batches of 32 less 128,
 {batch-size-does-not-help}; dropout of 0.2 less none, {dropout-is-best}; Adam less SGD, {adam-is-best}.""",
     ),
     "lenet-ablation": (
@@ -153,7 +153,8 @@ still lie at 4 on average.
 
 **Within chance.** That the small network leads after three epochs: {basic-beats-standard-at-3-on-test-images} as the report did it,
 {basic-beats-standard-at-3-held-out} with validation images of its own. The report compares a single run of each network; one more run of
-the basic network alone, on other images, would lie anywhere between {basic-accuracy-on-test-images|low} and {basic-accuracy-on-test-images|high}.""",
+the basic network alone, on other images, would lie anywhere between {basic-accuracy-on-test-images|low} and
+{basic-accuracy-on-test-images|high}.""",
     ),
     "three-block-cnn": (
         {
@@ -190,19 +191,19 @@ the same network, trained the same way, reaches {accuracy-fashion-mnist|alone}. 
 minutes; that much is no matter of seeds. That it gets {t-shirts-right|alone} of the T-shirts right and {trousers-right|alone} of the
 trousers may be.
 
-**What it quotes of others** is partly of digits too. The multilayer perceptron and the random forest agree with what is quoted, as far as three seeds can tell, on the clothes
-({mlp-on-clothes}, {forest-on-clothes}) as on the digits ({mlp-on-digits}, {forest-on-digits}). The 98 % of LeNet-5 on Fashion-MNIST does
-not: {lenet5-fashion-mnist} there, and {lenet5-mnist} on MNIST. Two figures are out of reach with what is told of their networks: the CNN
-with residual skips ends at {residual}, and CNN-C2 at {c2}. That CNN-C2 overfits less than a plain CNN is plain to see ({c2-overfits-less}
-in how far training is ahead of validation); that it is better is not ({c2-beats-c1}).
+**What it quotes of others** is partly of digits too. The multilayer perceptron and the random forest agree with what is quoted, as far as
+three seeds can tell, on the clothes ({mlp-on-clothes}, {forest-on-clothes}) as on the digits ({mlp-on-digits}, {forest-on-digits}). The
+98 % of LeNet-5 on Fashion-MNIST does not: {lenet5-fashion-mnist} there, and {lenet5-mnist} on MNIST. Two figures are out of reach with
+what is told of their networks: the CNN with residual skips ends at {residual}, and CNN-C2 at {c2}. That CNN-C2 overfits less than a plain
+CNN is plain to see ({c2-overfits-less} in how far training is ahead of validation); that it is better is not ({c2-beats-c1}).
 
 **What holds on the clothes too.** After epoch 5 no loss is above {losses-below-one-fashion-mnist|alone}, where 1.0 is claimed.
 
 **What stays open.** Whether augmentation makes its network better: with it, one seed each and stopped by the report's own rule, test
 accuracy differs by {augmentation-helps}; the two were trained {augmentation-helps|machines}. Whether the network is better than all that
-it compares itself with: its own network without augmentation scores higher, though not beyond chance. And its confusions, with one seed: T-shirts were taken for
-pullovers {t-shirt-as-pullover|alone} times in 1,000, sandals for dresses {sandal-as-dress|alone} times, and Shirt and Pullover have place
-{shirt-and-pullover|alone} among the pairs confused most.""",
+it compares itself with: its own network without augmentation scores higher, though not beyond chance. And its confusions, with one seed:
+T-shirts were taken for pullovers {t-shirt-as-pullover|alone} times in 1,000, sandals for dresses {sandal-as-dress|alone} times, and Shirt
+and Pullover have place {shirt-and-pullover|alone} among the pairs confused most.""",
     ),
 }
 
