@@ -315,7 +315,7 @@ METRICS: Mapping[str, Metric] = {
     "erraticness.loss": Metric("the same of the validation loss", "nats", False),
     "gap": Metric("training minus validation accuracy at the last epoch", "share", False),
     "distance": Metric("how far training and validation accuracy lie apart at the last epoch, whichever leads", "share", False),
-    "gap_opens": Metric("epoch from which training stays over a point of accuracy ahead of validation, two or more to the end", "epoch", None),
+    "gap_opens": Metric("epoch from which training accuracy stays over a point ahead of validation, two or more to the end", "epoch", None),
     "best_epoch": Metric("epoch of the highest validation accuracy, the first of them", "epoch", None),
     "best_epoch.loss": Metric("epoch of the lowest validation loss, the first of them", "epoch", None),
     "epochs": Metric("epochs trained", "epochs", None),
