@@ -191,7 +191,7 @@ class _Records:
         self._failed: dict[tuple[str, str], dict[int, Failure]] = {}
         self._by_cell: dict[tuple[str, str], dict[int, Result]] = {}
         self._values: dict[tuple[int, str], float | None] = {}
-        self._spreads: dict[tuple[str, frozenset[str], frozenset[str]], list[list[float]]] = {}
+        self._spreads: dict[tuple[str, frozenset[str], frozenset[str], frozenset[str]], list[list[float]]] = {}
         for result in results:
             seeds = self._by_cell.setdefault(variation_key(result.run, result.cell), {})
             there = seeds.get(result.seed)
@@ -268,16 +268,19 @@ class _Records:
         return whole if all(whole.of(selection) for selection in selections) else self
 
     def typical(self, metric: str, *selections: Selection) -> _Typical | None:
-        """The spread over seeds that is taken for that of what was run with one: what the cells of its run have in common.
+        """The spread over seeds that is taken for that of what was run with one: that of what it is compared with.
 
-        Where none of them has two seeds, what the study's other runs of such models have in common, of those that vary at all; None where
-        there are none. Recipes differ in their spread, and by how much is known only as well as there are recipes: hence its degrees.
+        Where that has one seed too, what the cells of its run have in common; where none of those has two, what the study's other runs of
+        such models have in common, of those that vary at all; None where there are none. Recipes differ in their spread, and by how much
+        is known only as well as there are recipes: hence its degrees.
         """
         runs, every = frozenset(selection.run for selection in selections), frozenset(self.study.runs)
         results = [result for selection in selections for result in self.of(selection)]
+        compared = frozenset(map(_family, results))
+        if (spread := statistics.pooled_spread(self._families(metric, runs, map(_model, results), compared))) is not None:
+            return _Typical(spread, "the runs compared", same_kind=True)
         if (spread := statistics.pooled_spread(self._families(metric, runs, map(_model, results)))) is not None:
-            whose = "the runs compared and others like them" if len(selections) > 1 else "other runs of the same kind"
-            return _Typical(spread, whose, same_kind=True)
+            return _Typical(spread, "other runs of the same kind", same_kind=True)
         kinds = {_kind(name) for name in map(_model, results)}
         alike = {name for name in models.names() if _kind(name) in kinds}
         groups = [group for group in self._families(metric, every, alike) if not _alike(group)]
@@ -291,16 +294,19 @@ class _Records:
         groups = self._families(metric, frozenset([selection.run]), map(_model, self.of(selection)))
         return statistics.pooled_spread(groups) if len(groups) > 1 else None
 
-    def _families(self, metric: str, runs: frozenset[str], names: Iterable[str]) -> list[list[float]]:
-        """The values of each recipe of some runs, and of some models, that has several seeds."""
-        among = (metric, runs, frozenset(names))
+    def _families(
+        self, metric: str, runs: frozenset[str], names: Iterable[str], recipes: frozenset[str] = frozenset()
+    ) -> list[list[float]]:
+        """The values of each recipe of some runs, and of some models, that has several seeds; of some recipes, or of all."""
+        among = (metric, runs, frozenset(names), recipes)
         if among not in self._spreads:
             # Two names of a study can stand for the same recipe: its runs count once.
             groups: dict[str, dict[int, float]] = {}
             for (run, _), seeds in sorted(self._by_cell.items(), key=lambda item: item[0]):
-                for seed in sorted(seeds) if run in runs else ():
-                    if _model(seeds[seed]) in among[2] and (value := self.value(seeds[seed], metric)) is not None:
-                        groups.setdefault(_family(seeds[seed]), {}).setdefault(seed, value)
+                for seed, result in sorted(seeds.items()) if run in runs else ():
+                    chosen = _model(result) in among[2] and (not recipes or _family(result) in recipes)
+                    if chosen and (value := self.value(result, metric)) is not None:
+                        groups.setdefault(_family(result), {}).setdefault(seed, value)
             self._spreads[among] = [list(group.values()) for group in groups.values() if len(group) > 1]
         return self._spreads[among]
 

@@ -452,7 +452,7 @@ def test_the_spread_of_a_single_run_is_taken_from_its_own_kind_where_that_has_on
     compared = order(above=small, below=[large])
     own = verdict_of(tmp_path, compared, made([0.880, 0.881, 0.882]))
     assert own.verdict == "supported"
-    assert any("the spread over seeds of the runs compared and others like them" in caution for caution in own.cautions)
+    assert any("the spread over seeds of other runs of the same kind" in caution for caution in own.cautions)
     number = verdict_of(tmp_path, claim("number", of=small, metric="test.accuracy", claimed="0.95"), made([0.880, 0.881, 0.882]))
     assert number.verdict == "lower than claimed"
     assert number.evidence["typical_spread"]["of"] == "other runs of the same kind"
@@ -594,6 +594,17 @@ def test_the_spread_of_forests_is_none_of_networks(tmp_path: Path) -> None:
         tmp_path, written, lambda s: [result_of(s, "alone", 0, 0.9), *(one for run in three for one in runs_of(s, run, [0.84, 0.85, 0.86]))]
     )
     assert several.evidence["typical_spread"] == {"standard_deviation": pytest.approx(0.01), "degrees": 3, "of": "the study's other runs"}
+
+
+def test_an_order_borrows_the_spread_of_what_is_compared(tmp_path: Path) -> None:
+    """A single run against three calm ones: that another network of the study is wild is nothing to it."""
+    written = order(above={"run": "better"}, below=[{"run": "alone"}])
+    calm, wild = [0.899, 0.9, 0.901], [0.5, 0.6, 0.7]
+    found = verdict_of(
+        tmp_path, written, lambda s: [*runs_of(s, "better", calm), result_of(s, "alone", 0, 0.86), *runs_of(s, "plain", wild)]
+    )
+    assert found.verdict == "supported"
+    assert "and the spread over seeds of the runs compared" in found.sentence
 
 
 def test_a_grid_over_models_is_no_one_kind(tmp_path: Path) -> None:
