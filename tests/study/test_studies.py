@@ -338,7 +338,7 @@ RUNS = {
     "cnn-vs-svm": "cnn 9 svm 6 optimisers 9 search-filters 9 search-size 6 search-rate 9 search-dropout 9 search-batch 12 search-found 3",
     "custom-cnn": """baseline 6 l2 12 deeper 18 search 48 search-best 6 search-found 6 early-stopping 24 lenet5 6 alexnet 2 resnet 2
         optimisers 18 rates 24 clipping 12 normalisations 12""",
-    "lenet-ablation": "factorial 144 sgd-rates 18",
+    "lenet-ablation": "factorial 216 sgd-rates 18",
     "shallow-vs-deep": "basic 6 standard 6",
     "three-block-cnn": "three-block 2 without-augmentation 1 plain 3 residual 2 lenet5 6 mlp 6 forests 18 classical 8",
 }
@@ -565,15 +565,12 @@ def test_shallow_vs_deep_validates_on_test_images_and_properly() -> None:
         assert [recipe_of(loaded, run, cell, 0).recipe.data.validation for cell in cells(loaded, run)] == ["test", 0.2]
 
 
-def test_the_factorial_is_whole_with_more_seeds_where_the_report_looks() -> None:
+def test_the_factorial_is_whole_with_three_seeds() -> None:
     loaded = study("lenet-ablation")
     factorial = cells(loaded, "factorial")
     assert len(factorial) == 3 * 2 * 3 * 2 * 2
     assert len({recipe_of(loaded, "factorial", cell, 0).recipe.hash for cell in factorial}) == 72
-    corner = {"activation": "relu", "pooling": "max", "optimiser": "sgd", "dropout": 0.0, "augmentation": "with"}
-    assert seeds_of(loaded, "factorial", corner) == [0, 1, 2] == seeds_of(loaded, "factorial", {**corner, "activation": "tanh"})
-    assert seeds_of(loaded, "factorial", {**corner, "augmentation": "without"}) == [0, 1, 2]
-    assert seeds_of(loaded, "factorial", {**corner, "dropout": 0.5}) == [0]
+    assert all(seeds_of(loaded, "factorial", cell) == [0, 1, 2] for cell in factorial)
 
 
 def test_a_mean_over_batches_of_32_can_be_the_accuracies_that_no_count_gives() -> None:
@@ -583,11 +580,10 @@ def test_a_mean_over_batches_of_32_can_be_the_accuracies_that_no_count_gives() -
         assert any(round(right / 10_016, 5) == claimed for right in range(10_017))
 
 
-def test_only_sigmoid_with_sgd_ends_below_79_percent() -> None:
+def test_only_sigmoid_ends_below_82_percent() -> None:
     loaded = study("lenet-ablation")
     results = [one for one in read_results(RECORDS / "lenet-ablation", loaded, print) if one.run == "factorial"]
-    low = {(one.cell["activation"], one.cell["optimiser"]) for one in results if one.evaluation["test"]["accuracy"] < 0.79}
-    assert low == {("sigmoid", "sgd")}
+    assert {one.cell["activation"] for one in results if one.evaluation["test"]["accuracy"] < 0.82} == {"sigmoid"}
 
 
 def test_parameters_are_those_of_the_models() -> None:
