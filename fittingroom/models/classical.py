@@ -52,7 +52,8 @@ def svc_rbf(classes: int, seed: int, *, c: Positive = 10.0, gamma: NotNegative =
     from sklearn.svm import SVC
 
     # break_ties: where classes have equally many votes, the decision values choose, as predict_probabilities does.
-    return _RadialMachine(classes, SVC(C=c, kernel="rbf", gamma=gamma or "scale", break_ties=True, cache_size=500))
+    machine = SVC(C=c, kernel="rbf", gamma=gamma or "scale", break_ties=True, cache_size=500, random_state=_numpy_seed(seed))
+    return _RadialMachine(classes, machine)
 
 
 def svc_linear(classes: int, seed: int, *, c: Positive = 0.001) -> ClassicalModel:
