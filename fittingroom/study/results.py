@@ -332,8 +332,8 @@ def fewer_seeds(study: Study, results: Sequence[Result]) -> Counter[str]:
     """Return of how many variations there are runs, but of fewer seeds than the study asks for, by words such as `seeds 1 of 3`."""
     there: dict[tuple[str, str], set[int]] = {}
     for result in results:
-        there.setdefault((result.run, _json(dict(result.cell))), set()).add(result.seed)
-    asked = {(name, _json(cell)): len(seeds_of(study, name, cell)) for name in study.runs for cell in cells(study, name)}
+        there.setdefault(variation_key(result.run, result.cell), set()).add(result.seed)
+    asked = {variation_key(name, cell): len(seeds_of(study, name, cell)) for name in study.runs for cell in cells(study, name)}
     return Counter(f"seeds {len(seeds)} of {asked[run]}" for run, seeds in there.items() if len(seeds) < asked[run])
 
 
