@@ -61,12 +61,14 @@ def meaning(source: str, only: Collection[str] = ()) -> str:
 
     Args:
         source: the code of a module.
-        only: names of its functions and classes that count; none means that all of it does.
+        only: names of its functions and classes that count, with the constants they name; none means that all of it does.
     """
-    tree = ast.parse(source)
+    tree = _Bare().visit(ast.parse(source))
     if only:
-        tree.body = [line for line in tree.body if getattr(line, "name", None) in only]
-    return ast.unparse(_Bare().visit(tree))
+        chosen = [line for line in tree.body if getattr(line, "name", None) in only]
+        used = {node.id for line in chosen for node in ast.walk(line) if isinstance(node, ast.Name)}
+        tree.body = [line for line in tree.body if line in chosen or used & _assigned(line)]
+    return _written(tree)
 
 
 def meaning_of_c(source: str) -> str:
@@ -80,7 +82,7 @@ class _Bare(ast.NodeTransformer):
     """Takes out of a tree what no result depends on."""
 
     def visit_Module(self, node: ast.Module) -> ast.AST:
-        node.body = [line for line in node.body if not _names_only(line)]
+        node.body = [line for line in node.body if _assigned(line) != {"__all__"}]
         return self._bare(node)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
@@ -103,13 +105,33 @@ class _Bare(ast.NodeTransformer):
             node.exc = node.exc.func
         return node
 
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+        # Python 3.12.0 and 3.12.1 end a format that ends with a value in an empty text.
+        node.values = [part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")]
+        return self.generic_visit(node)
+
     def _bare(self, node: ast.Module | ast.FunctionDef | ast.ClassDef) -> ast.AST:
         node.body = [line for line in node.body if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))]
         return self.generic_visit(node)
 
 
-def _names_only(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+def _assigned(node: ast.stmt) -> set[str]:
+    """The names that a line of a module gives a value."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return {target.id for target in targets if isinstance(target, ast.Name)}
+
+
+def _written(part: object) -> str:
+    """A tree as text that is the same with every version of Python: what a version adds to the tree is empty where it is not used.
+
+    `ast.unparse` quotes a text inside a text in one way before Python 3.12 and in another from then on.
+    """
+    if isinstance(part, list):
+        return f"[{', '.join(map(_written, part))}]"
+    if not isinstance(part, ast.AST):
+        return repr(part)
+    fields = ((name, getattr(part, name, None)) for name in part._fields)
+    return f"{type(part).__name__}({', '.join(f'{name}={_written(value)}' for name, value in fields if value not in (None, []))})"
 
 
 @cache

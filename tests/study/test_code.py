@@ -50,6 +50,25 @@ def test_a_part_of_a_module() -> None:
     assert meaning(more.replace("/ 2", "/ 3"), ["halved"]) != meaning(more, ["halved"])
 
 
+def test_a_part_has_the_constants_it_names() -> None:
+    module = "HALF = 0.5\nMOST: int = 4\nOTHER = 3\n" + CODE.replace("value / 2", "min(value * HALF, MOST)")
+    part = meaning(module, ["halved"])
+    assert meaning(module.replace("0.5", "0.25"), ["halved"]) != part
+    assert meaning(module.replace("4", "5"), ["halved"]) != part
+    assert meaning(module.replace("OTHER = 3", "OTHER = 2"), ["halved"]) == part
+
+
+def test_it_is_the_same_with_every_version_of_python() -> None:
+    """Versions add fields to the tree, and write a text inside a text in their own ways."""
+    assert meaning("""def told(one):\n    return f"{one['name']} is {one.size:>{width}}"\n""") == (
+        "Module(body=[FunctionDef(name='told', args=arguments(args=[arg(arg='one')]), body=[Return(value=JoinedStr(values=["
+        "FormattedValue(value=Subscript(value=Name(id='one', ctx=Load()), slice=Constant(value='name'), ctx=Load()), conversion=-1), "
+        "Constant(value=' is '), FormattedValue(value=Attribute(value=Name(id='one', ctx=Load()), attr='size', ctx=Load()), conversion=-1, "
+        "format_spec=JoinedStr(values=[Constant(value='>'), "
+        "FormattedValue(value=Name(id='width', ctx=Load()), conversion=-1)]))]))])])"
+    )
+
+
 @pytest.mark.parametrize("file", [name for name, only in EVERYWHERE.items() if only])
 def test_the_parts_that_count_exist(file: str) -> None:
     """A function that is renamed must not drop out of every fingerprint in silence."""
