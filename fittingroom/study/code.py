@@ -37,6 +37,7 @@ NETWORKS: Mapping[str, tuple[str, ...]] = {"data/augment.py": (), "data/resident
 C_TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 
 
+@cache
 def fingerprint(model: str) -> str:
     """Return sixteen hexadecimal digits that stand for the code behind the results of a model.
 
