@@ -28,10 +28,11 @@ from fittingroom.environment import cores
 from fittingroom.files import write_json
 from fittingroom.recipe import load as load_recipe
 from fittingroom.study import execute
-from fittingroom.study.file import Study, load
+from fittingroom.study.file import load
 from fittingroom.study.plan import plan
 from fittingroom.study.results import read_records
 from fittingroom.study.scale import Estimate, Row, estimates, forecast, read_overheads
+from fittingroom.study.schema import Study
 from fittingroom.study.timing import Timings
 from fittingroom.workers import Crew, Job
 

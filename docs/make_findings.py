@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from fittingroom.files import write_text
-from fittingroom.study.file import Shape, Study, claimed_words, load, shipped
+from fittingroom.study.file import load, shipped
 from fittingroom.study.plan import plan
 from fittingroom.study.results import read_failures, read_records, read_results
+from fittingroom.study.schema import Shape, Study
 from fittingroom.study.searches import with_found
 from fittingroom.study.verdict import VERDICTS, Verdict, judge
+from fittingroom.study.wording import claimed_words
 
 __all__ = ["text"]
 
@@ -287,7 +289,8 @@ trousers may be.
 three seeds can tell, on the clothes ({mlp-on-clothes}, {forest-on-clothes}) as on the digits ({mlp-on-digits}, {forest-on-digits}). The
 98 % of LeNet-5 on Fashion-MNIST does not: {lenet5-fashion-mnist} there, and {lenet5-mnist} on MNIST. Nor do the 92.4 % of the CNN with
 residual skips, as far as the network is told: {residual}. The 93.11 % of CNN-C2 are within what three seeds of the network without
-augmentation scatter ({c2}). That CNN-C2 overfits less than a plain CNN is plain to see ({c2-overfits-less} in how far training is ahead of validation); that it is better is not ({c2-beats-c1}).
+augmentation scatter ({c2}). That CNN-C2 overfits less than a plain CNN is plain to see ({c2-overfits-less} in how far training is
+ahead of validation); that it is better is not ({c2-beats-c1}).
 
 **What holds on the clothes too.** After epoch 5 no loss is above {losses-below-one-fashion-mnist|alone}, where 1.0 is claimed.
 

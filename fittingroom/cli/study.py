@@ -22,9 +22,9 @@ from fittingroom.errors import ExtraMissing, UsageError
 if TYPE_CHECKING:
     from fittingroom.cluster import AnyCrew
     from fittingroom.study.execute import Progress, Standing
-    from fittingroom.study.file import Claim, Selection, Study
     from fittingroom.study.plan import Planned
     from fittingroom.study.results import Failure, Result
+    from fittingroom.study.schema import Claim, Selection, Study
     from fittingroom.study.searches import Searched
     from fittingroom.study.timing import Timings
     from fittingroom.study.verdict import Verdict
@@ -41,7 +41,8 @@ app = typer.Typer(help="Studies: published reports as files that run and are jud
 @app.command("list")
 def list_studies(as_json: Json = False) -> None:
     """List the studies that come with the program."""
-    from fittingroom.study.file import load, shipped, unsearched
+    from fittingroom.study.file import load, shipped
+    from fittingroom.study.grid import unsearched
     from fittingroom.study.plan import plan
 
     studies = [load(name) for name in shipped()]
@@ -67,7 +68,8 @@ def list_studies(as_json: Json = False) -> None:
 def show(name: StudyName, as_json: Json = False) -> None:
     """Show a study: its systems, its assumptions, its claims, and how much there is to run."""
     from fittingroom.report.text import plural
-    from fittingroom.study.file import load, unsearched
+    from fittingroom.study.file import load
+    from fittingroom.study.grid import unsearched
     from fittingroom.study.plan import plan
 
     study = load(name)
@@ -98,7 +100,7 @@ def show(name: StudyName, as_json: Json = False) -> None:
 
 def _made(study: Study, run: str) -> str:
     """How many cells a run has, or that a search finds it."""
-    from fittingroom.study.file import cells
+    from fittingroom.study.grid import cells
 
     return "found by a search" if study.runs[run].search else str(len(cells(study, run)))
 
@@ -125,7 +127,8 @@ def run(
 ) -> None:
     """Train what a study asks for and is not done yet, then judge its claims. Stopped or killed, the same command goes on."""
     from fittingroom.study import execute
-    from fittingroom.study.file import check_data, check_models, load
+    from fittingroom.study.checks import check_data, check_models
+    from fittingroom.study.file import load
     from fittingroom.study.plan import plan
     from fittingroom.study.searches import with_found
     from fittingroom.study.timing import measured_timings
@@ -358,7 +361,7 @@ def _print_verdicts(verdicts: Sequence[Verdict]) -> None:
 
 def _found(one: Verdict) -> list[str]:
     """The claim in words, unless it is but a figure; the figure beside ours; or why there is none."""
-    from fittingroom.study.file import Consistency, Count, Number, Shape
+    from fittingroom.study.schema import Consistency, Count, Number, Shape
 
     claim = one.claim
     printed = isinstance(claim, Number | Count)
@@ -401,7 +404,8 @@ def _verdicts(study: Study, results: Sequence[Result], verdicts: Sequence[Verdic
 
 def _claimed(claim: Claim) -> str:
     """What the report says, in few words."""
-    from fittingroom.study.file import claimed_words, selections_of
+    from fittingroom.study.schema import selections_of
+    from fittingroom.study.wording import claimed_words
 
     first, *rest = [_chosen(one) for one in selections_of(claim)] or [""]
     return claimed_words(claim, first, ", ".join(rest))

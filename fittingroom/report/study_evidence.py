@@ -15,7 +15,8 @@ from markupsafe import Markup
 from fittingroom.report import study_charts, text
 from fittingroom.report.study_charts import Estimate, Limits, Unit, p_value, write
 from fittingroom.report.study_runs import selection_labels
-from fittingroom.study.file import Count, Number, Order, Selection, Shape, Study, metric_of, metric_words
+from fittingroom.study.metrics import metric_of, metric_words
+from fittingroom.study.schema import Count, Number, Order, Selection, Shape, Study
 from fittingroom.study.verdict import Verdict
 
 __all__ = ["Evidence", "Finding", "evidence"]

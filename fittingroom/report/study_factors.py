@@ -14,7 +14,7 @@ from fittingroom.evaluate.statistics import CONFIDENCE, Component, Contrast, Fac
 from fittingroom.report import study_charts, text
 from fittingroom.report.study_charts import Estimate, LevelLine, p_value, write
 from fittingroom.report.study_runs import Variation
-from fittingroom.study.file import Study
+from fittingroom.study.schema import Study
 
 __all__ = ["FactorSection", "factor_sections"]
 

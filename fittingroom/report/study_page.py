@@ -27,10 +27,13 @@ from fittingroom.report.study_evidence import evidence
 from fittingroom.report.study_factors import factor_sections
 from fittingroom.report.study_runs import Variation, cell_words, gather, named_by, selected, selection_labels
 from fittingroom.study.code import fingerprint
-from fittingroom.study.file import Claim, Number, Study, claimed_words, metric_words, parse_claimed, selections_of, unsearched
+from fittingroom.study.grid import unsearched
+from fittingroom.study.metrics import metric_words, parse_claimed
 from fittingroom.study.plan import plan
 from fittingroom.study.results import Failure, Result, fewer_seeds
+from fittingroom.study.schema import Claim, Number, Study, selections_of
 from fittingroom.study.verdict import Verdict
+from fittingroom.study.wording import claimed_words
 
 __all__ = ["StudyView", "render", "write_study_report"]
 

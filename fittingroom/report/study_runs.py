@@ -9,9 +9,10 @@ from typing import Any
 
 from fittingroom.evaluate.curves import curve
 from fittingroom.report.text import value
-from fittingroom.study.file import Claim, Selection, Study, cells, seeds_of, selections_of, variation_key
-from fittingroom.study.file import selected as planned_by
+from fittingroom.study.grid import cells, seeds_of, variation_key
+from fittingroom.study.grid import selected as planned_by
 from fittingroom.study.results import Failure, Result
+from fittingroom.study.schema import Claim, Selection, Study, selections_of
 
 __all__ = ["Variation", "cell_words", "gather", "named_by", "selected", "selection_labels"]
 

@@ -11,7 +11,8 @@ from typing import Any
 from fittingroom import models
 from fittingroom.errors import UsageError, nearest
 from fittingroom.recipe import Loaded, Recipe
-from fittingroom.study.file import Study, cells, recipe_of, seeds_of, variation_key
+from fittingroom.study.grid import cells, recipe_of, seeds_of, variation_key
+from fittingroom.study.schema import Study
 
 __all__ = ["Planned", "plan"]
 

@@ -30,7 +30,8 @@ from fittingroom.files import write_json, write_text
 from fittingroom.recipe import Recipe
 from fittingroom.runs import Run
 from fittingroom.study.code import fingerprint
-from fittingroom.study.file import Study, cells, recipe_of, seeds_of, variation_key
+from fittingroom.study.grid import cells, recipe_of, seeds_of, variation_key
+from fittingroom.study.schema import Study
 
 __all__ = [
     "Failure",
@@ -338,7 +339,7 @@ def fewer_seeds(study: Study, results: Sequence[Result]) -> Counter[str]:
 
 
 def measure(result: Result, metric: str) -> float | None:
-    """Return a metric of a run, by a name of `fittingroom.study.file.METRICS`, or None where the run cannot tell it."""
+    """Return a metric of a run, by a name of `fittingroom.study.metrics.METRICS`, or None where the run cannot tell it."""
     name, _, epoch = metric.partition("@")
     if name in CURVES:
         return _at(result, name, epoch or "kept") if not name.startswith("test.") else _of_test(result, name, epoch)

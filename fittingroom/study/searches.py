@@ -22,8 +22,9 @@ from fittingroom.cluster import AnyCrew
 from fittingroom.errors import FittingRoomError
 from fittingroom.files import write_json
 from fittingroom.study.code import fingerprint
-from fittingroom.study.file import Found, Study, combined, search_key, space_of
+from fittingroom.study.grid import combined, search_key, space_of
 from fittingroom.study.results import checksum
+from fittingroom.study.schema import Found, Study
 from fittingroom.tune.space import Space
 
 if TYPE_CHECKING:

@@ -22,15 +22,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from fittingroom import models
 from fittingroom.audit import Finding, audit_table, read_tables
 from fittingroom.audit.identity import KNOWN
 from fittingroom.audit.published import accuracy_finding
@@ -39,26 +37,21 @@ from fittingroom.errors import UsageError
 from fittingroom.evaluate import statistics
 from fittingroom.evaluate.statistics import CONFIDENCE, EQUIVALENCE_MARGIN, Interval, Spread
 from fittingroom.seeds import derive
-from fittingroom.study.file import (
-    AnyClaim,
-    Claim,
-    Consistency,
-    Count,
-    Number,
-    Order,
-    Selection,
-    Shape,
-    Study,
-    Unmeasured,
-    metric_of,
-    metric_words,
-    parse_claimed,
-    seeds_of,
-    selected,
-    selections_of,
-    variation_key,
+from fittingroom.study.grid import cell_key
+from fittingroom.study.groups import COUNTED, NEVER, Groups, Typical, alike
+from fittingroom.study.metrics import metric_of, parse_claimed
+from fittingroom.study.results import Failure, Result
+from fittingroom.study.schema import AnyClaim, Claim, Consistency, Count, Number, Order, Selection, Shape, Study, Unmeasured, selections_of
+from fittingroom.study.wording import (
+    apart_words,
+    difference_words,
+    listed,
+    mean_words,
+    order_sentence,
+    seeds_words,
+    selection_words,
+    writer,
 )
-from fittingroom.study.results import Failure, Result, measure
 
 __all__ = ["VERDICTS", "Verdict", "judge"]
 
@@ -75,7 +68,6 @@ VERDICTS = (
 )
 FLOORS = {"nats": 0.01, "share": 0.002, "epoch": 0.5, "epochs": 0.5}
 """Standard deviations, by unit, that stand in for the sampling of images where there is no model of it: of losses and curve measures."""
-COUNTED = ("parameters", "multiply_adds")
 CELLS_ENOUGH = 5
 """From so many shared cells on, cells are the pairs and their seeds are averaged: the claim is about all of them alike."""
 SEEDS_ENOUGH = 3
@@ -83,8 +75,6 @@ SEEDS_ENOUGH = 3
 MOST_LISTED = 8
 """Up to so many pairs are compared image by image."""
 RESAMPLES = 2000
-NEVER = ("gap_opens", "epochs_to_95")
-"""Metrics that a sound run may lack, because what they date never happened."""
 
 
 @dataclass(frozen=True)
@@ -119,31 +109,31 @@ class Verdict:
         if len(compared) < 2:
             return ""
         above, below = (Selection.model_validate(compared[0][side]) for side in ("above", "below"))
-        return _words(below, above)
+        return selection_words(below, above)
 
 
 def judge(study: Study, results: Sequence[Result], failures: Sequence[Failure] = ()) -> list[Verdict]:
     """Return a verdict for each claim of the study, in the order written. The order of results and failures does not matter."""
-    records = _Records(study, results, failures)
+    records = Groups(study, results, failures)
     return [_judge(study, claim, records) for claim in study.claims]
 
 
-def _judge(study: Study, claim: AnyClaim, records: _Records) -> Verdict:
+def _judge(study: Study, claim: AnyClaim, records: Groups) -> Verdict:
     match claim:
         case Unmeasured():
             return Verdict(claim, "not testable", "", f"Not testable here: {claim.because.rstrip('.')}.", (), {"because": claim.because})
         case Consistency():
             return _consistency(claim)
     chosen = records.without_reduced(selections_of(claim))
-    if empty := [_words(selection) for selection in selections_of(claim) if chosen.waits(selection)]:
-        sentence = f"Nothing has been run to its end yet of {_listed(empty)}."
+    if empty := [selection_words(selection) for selection in selections_of(claim) if chosen.waits(selection)]:
+        sentence = f"Nothing has been run to its end yet of {listed(empty)}."
         return Verdict(claim, "not yet run", "", sentence, (), {"missing": empty, **_assumed(study, claim)})
     metric = claim.metric
     first, *others = selections_of(claim)
     silent = [one for one in (first, *others) if not chosen.told(one, metric) and not chosen.never(one, metric)]
     if first in silent or (others and all(one in silent for one in others)):
         sentence = " ".join(f"{said[:1].upper()}{said[1:]}." for said in (chosen.why_silent(one, metric) for one in silent))
-        evidence = {"silent": [_words(one) for one in silent], **_assumed(study, claim)}
+        evidence = {"silent": [selection_words(one) for one in silent], **_assumed(study, claim)}
         return Verdict(claim, "undecided", "", sentence, chosen.cautions(claim), evidence, chosen.marks(claim))
     match claim:
         case Number():
@@ -158,272 +148,6 @@ def _judge(study: Study, claim: AnyClaim, records: _Records) -> Verdict:
     evidence = {"metric": metric, **found.evidence, "runs": chosen.listed(claim), **_assumed(study, claim)}
     cautions = (*found.cautions, *chosen.cautions(claim))
     return Verdict(claim, found.verdict, found.measured, found.sentence, cautions, evidence, chosen.marks(claim))
-
-
-# What was run.
-
-
-@dataclass(frozen=True)
-class _Typical:
-    """A spread over seeds that is taken for that of a run with one seed.
-
-    Attributes:
-        spread: of one run.
-        whose: in words.
-        same_kind: whether it was found on runs of the same kind.
-    """
-
-    spread: Spread
-    whose: str
-    same_kind: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """As evidence."""
-        return {"standard_deviation": math.sqrt(self.spread.variance), "degrees": self.spread.degrees, "of": self.whose}
-
-
-class _Records:
-    """The results of a study, found by the run and cell that a selection means, in an order of their own; and what failed instead."""
-
-    def __init__(self, study: Study, results: Iterable[Result], failures: Iterable[Failure] = ()) -> None:
-        self.study = study
-        self._failures = tuple(failures)
-        self._failed: dict[tuple[str, str], dict[int, Failure]] = {}
-        self._by_cell: dict[tuple[str, str], dict[int, Result]] = {}
-        self._values: dict[tuple[int, str], float | None] = {}
-        self._spreads: dict[tuple[str, frozenset[str], frozenset[str], frozenset[str]], list[list[float]]] = {}
-        for result in results:
-            seeds = self._by_cell.setdefault(variation_key(result.run, result.cell), {})
-            there = seeds.get(result.seed)
-            # Of two results of one run, the less reduced is kept, then one by its content: never the one that happened to come first.
-            seeds[result.seed] = result if there is None else min(there, result, key=_precedence)
-        for one in self._failures:
-            cell = variation_key(one.run, one.cell)
-            if one.seed not in self._by_cell.get(cell, {}):
-                self._failed.setdefault(cell, {})[one.seed] = one
-
-    def value(self, result: Result, metric: str) -> float | None:
-        """A metric of a run, or None where the run cannot tell it."""
-        key = (id(result), metric)
-        if key not in self._values:
-            value = measure(result, metric)
-            self._values[key] = value if value is not None and math.isfinite(value) else None
-        return self._values[key]
-
-    def of(self, selection: Selection) -> list[Result]:
-        """The results of a selection, cell by cell in the order of the grid, then by seed."""
-        cells = (self._by_cell.get(variation_key(name, cell), {}) for name, cell in selected(self.study, selection))
-        return [seeds[seed] for seeds in cells for seed in sorted(seeds)]
-
-    def failed(self, selection: Selection) -> list[Failure]:
-        """The runs of a selection that failed and have no result, in the order of those that have."""
-        cells = (self._failed.get(variation_key(name, cell), {}) for name, cell in selected(self.study, selection))
-        return [seeds[seed] for seeds in cells for seed in sorted(seeds)]
-
-    def waits(self, selection: Selection) -> bool:
-        """Whether nothing of a selection has ended well, and something can still do so."""
-        return not self.of(selection) and len(self.failed(selection)) < max(1, len(self.planned(selection)))
-
-    def why_silent(self, selection: Selection, metric: str) -> str:
-        """Why a selection tells nothing of a metric."""
-        if self.never(selection, metric):
-            return f"in none of the runs of {_words(selection)} it happens: {metric_words(metric)}"
-        if self.of(selection):
-            return f"the runs of {_words(selection)} ended too early or were not measured for it: none of them tells {metric_words(metric)}"
-        return _failed_words(_words(selection), self.failed(selection), len(self.planned(selection)))
-
-    def planned(self, *selections: Selection) -> set[tuple[str, str, int]]:
-        """Run, cell and seed of all that the study asks for of some selections."""
-        cells = ((run, cell) for selection in selections for run, cell in selected(self.study, selection))
-        return {(*variation_key(run, cell), seed) for run, cell in cells for seed in seeds_of(self.study, run, cell)}
-
-    def seed_counts(self, selection: Selection) -> list[int]:
-        """With how many seeds each variation of a selection was run, of those that were."""
-        return list(Counter(variation_key(result.run, result.cell) for result in self.of(selection)).values())
-
-    def never(self, selection: Selection, metric: str) -> int:
-        """In how many of a selection's runs, which are sound, that which a metric dates never happened."""
-        return sum(metric in NEVER and bool(one.history) and self.value(one, metric) is None for one in self.of(selection))
-
-    def told(self, selection: Selection, metric: str) -> list[tuple[Result, float]]:
-        """The results that can tell a metric, with its value."""
-        values = ((result, self.value(result, metric)) for result in self.of(selection))
-        return [(result, value) for result, value in values if value is not None]
-
-    def by_seed(self, selection: Selection, metric: str) -> list[float]:
-        """The metric for each seed, averaged over the cells of the selection; of seeds that all cells have, where there are such."""
-        cells: dict[tuple[str, str], dict[int, float]] = {}
-        for result, value in self.told(selection, metric):
-            cells.setdefault(variation_key(result.run, result.cell), {})[result.seed] = value
-        shared = set.intersection(*(set(seeds) for seeds in cells.values())) if cells else set()
-        seeds = shared or {seed for values in cells.values() for seed in values}
-        return [float(np.mean([values[seed] for values in cells.values() if seed in values])) for seed in sorted(seeds)]
-
-    def without_reduced(self, selections: Sequence[Selection]) -> _Records:
-        """The same without reduced runs, where each of the selections has whole ones."""
-        if not any(result.reduced for selection in selections for result in self.of(selection)):
-            return self
-        unreduced = (one for seeds in self._by_cell.values() for one in seeds.values() if not one.reduced)
-        whole = _Records(self.study, unreduced, self._failures)
-        return whole if all(whole.of(selection) for selection in selections) else self
-
-    def typical(self, metric: str, *selections: Selection) -> _Typical | None:
-        """The spread over seeds that is taken for that of what was run with one: that of what it is compared with.
-
-        Where that has one seed too, what the cells of its run have in common; where none of those has two, what the study's other runs of
-        such models have in common, of those that vary at all; None where there are none. Recipes differ in their spread, and by how much
-        is known only as well as there are recipes: hence its degrees.
-        """
-        runs, every = frozenset(selection.run for selection in selections), frozenset(self.study.runs)
-        results = [result for selection in selections for result in self.of(selection)]
-        compared = frozenset(map(_family, results))
-        if (spread := statistics.pooled_spread(self._families(metric, runs, map(_model, results), compared))) is not None:
-            return _Typical(spread, "the runs compared", same_kind=True)
-        if (spread := statistics.pooled_spread(self._families(metric, runs, map(_model, results)))) is not None:
-            return _Typical(spread, "other runs of the same kind", same_kind=True)
-        kinds = {_kind(name) for name in map(_model, results)}
-        alike = {name for name in models.names() if _kind(name) in kinds}
-        groups = [group for group in self._families(metric, every, alike) if not _alike(group)]
-        if (spread := statistics.pooled_spread(groups)) is not None:
-            fewer = replace(spread, degrees=min(spread.degrees, len(groups)))
-            return _Typical(fewer, "the study's other runs", same_kind=False)
-        return None
-
-    def shared(self, metric: str, selection: Selection) -> Spread | None:
-        """The spread over seeds that the cells of a selection's run have in common; None where there is but one such cell."""
-        groups = self._families(metric, frozenset([selection.run]), map(_model, self.of(selection)))
-        return statistics.pooled_spread(groups) if len(groups) > 1 else None
-
-    def _families(
-        self, metric: str, runs: frozenset[str], names: Iterable[str], recipes: frozenset[str] = frozenset()
-    ) -> list[list[float]]:
-        """The values of each recipe of some runs, and of some models, that has several seeds; of some recipes, or of all."""
-        among = (metric, runs, frozenset(names), recipes)
-        if among not in self._spreads:
-            # Two names of a study can stand for the same recipe: its runs count once.
-            groups: dict[str, dict[int, float]] = {}
-            for (run, _), seeds in sorted(self._by_cell.items(), key=lambda item: item[0]):
-                for seed, result in sorted(seeds.items()) if run in runs else ():
-                    chosen = _model(result) in among[2] and (not recipes or _family(result) in recipes)
-                    if chosen and (value := self.value(result, metric)) is not None:
-                        groups.setdefault(_family(result), {}).setdefault(seed, value)
-            self._spreads[among] = [list(group.values()) for group in groups.values() if len(group) > 1]
-        return self._spreads[among]
-
-    def apart(self, selection: Selection, other: Selection) -> list[Selection]:
-        """The groups that are compared with another: a selection itself, or each of its cells but those of the other."""
-        own = selected(self.study, other)
-        cells = [Selection(run=name, where=cell) for name, cell in selected(self.study, selection) if (name, cell) not in own]
-        return cells if selection.each and cells else [selection]
-
-    def listed(self, claim: Claim) -> list[dict[str, Any]]:
-        """Every run that a claim rests on, with its value."""
-        metric = getattr(claim, "metric", "")
-        results = {id(result): result for selection in selections_of(claim) for result in self.of(selection)}
-        return [
-            {"run": result.run, "cell": dict(result.cell), "seed": result.seed, "value": self.value(result, metric)}
-            for result in results.values()
-        ]
-
-    def marks(self, claim: Claim) -> tuple[str, ...]:
-        """In few words, in what less was run for a claim than it takes."""
-        first, *others = selections_of(claim)
-        groups = [first, *(group for other in others for group in self.apart(other, first))]
-        results = [result for group in groups for result in self.of(group)]
-        short = [reason for result in results for reason in (*result.reduced, self.study.runs[result.run].short) if reason]
-        if isinstance(claim, Count):
-            return ()
-        planned, failed = self.planned(*groups), {one.place for group in groups for one in self.failed(group)}
-        missing = len(planned - failed - {result.place for result in results})
-        single = [count == 1 for group in groups for count in self.seed_counts(group)]
-        seeds = "one seed" if single and all(single) else "one seed in part" if any(single) else ""
-        counts = [f"{count} of {len(planned)} runs {what}" for count, what in ((missing, "missing"), (len(failed), "failed")) if count]
-        return tuple(filter(None, (seeds, *counts, *sorted(set(short)))))
-
-    def _weaknesses(self, selection: Selection, claim: Claim) -> list[str]:
-        """What weakens the runs of a group, in words that do not name it."""
-        found: list[str] = []
-        if not (results := self.of(selection)):
-            return found
-        metric = getattr(claim, "metric", "")
-        seeds, planned = {result.seed for result in results}, self.planned(selection)
-        if not isinstance(claim, Count):
-            if missing := len(planned - {result.place for result in results} - {failure.place for failure in self.failed(selection)}):
-                found.append(f"{missing} of {len(planned)} planned runs are missing")
-            counts = self.seed_counts(selection)
-            if len(seeds) == 1:
-                found.append(f"one seed only ({min(seeds)}); what another seed would give was not measured")
-            elif 1 in counts:
-                found.append(f"one seed only in {counts.count(1)} of {len(counts)} variations")
-        lost = sum(self.value(result, metric) is None for result in results)
-        if lost and (metric not in NEVER or isinstance(claim, Number)):
-            found.append(f"{lost} of {len(results)} runs ended too early or do not tell {metric_words(metric)}")
-        if reduced := sorted({reason for result in results for reason in result.reduced}):
-            found.append(f"reduced runs, not the report's protocol ({', '.join(reduced)})")
-        if short := self.study.runs[selection.run].short:
-            found.append(f"made shorter than the report's protocol by this study's choice ({short})")
-        if _looks_at_images(metric) and any(_on_test(result) for result in results):
-            found.append("the validation images are the test images, looked at after every epoch")
-        return found
-
-    def cautions(self, claim: Claim) -> tuple[str, ...]:
-        """What is to be known of the runs themselves before they are believed."""
-        groups = selections_of(claim)
-        failures = [(group, self.failed(group)) for group in groups]
-        found = [_failed_words(_words(group), failed, len(self.planned(group))) for group, failed in failures if failed]
-        # What is to be said of several groups is said once.
-        said: dict[str, list[str]] = {}
-        for group in groups:
-            for text in self._weaknesses(group, claim):
-                said.setdefault(text, []).append(_words(group))
-        for text, names in said.items():
-            found.append(f"{'all groups' if len(names) == len(groups) > 1 else ', '.join(names)}: {text}")
-        everything = [result for selection in groups for result in self.of(selection)]
-        if getattr(claim, "metric", "") == "seconds" and len({result.machine for result in everything}) > 1:
-            found.append("times of different machines or numbers of threads")
-        if not isinstance(claim, Count) and len(formats := {name for result in everything if (name := _precision(result))}) > 1:
-            found.append(f"on different machines, multiplied in {' and in '.join(sorted(formats))}")
-        names = sorted({*claim.assumes, *(name for one in groups for name in self.study.runs[one.run].assumes)})
-        if names:
-            found.append(f"hangs on {'an assumption' if len(names) == 1 else 'assumptions'}: {', '.join(names)}")
-        return tuple(dict.fromkeys(found))
-
-
-def _key(cell: Mapping[str, Any]) -> str:
-    return json.dumps(dict(cell), sort_keys=True)
-
-
-def _family(result: Result) -> str:
-    """What stands for a recipe without its seed."""
-    return json.dumps({key: value for key, value in result.recipe.items() if key != "seed"}, sort_keys=True)
-
-
-def _precedence(result: Result) -> tuple[int, str, str]:
-    return len(result.reduced), result.code, json.dumps([result.history, result.reduced], sort_keys=True)
-
-
-def _model(result: Result) -> str:
-    return str(result.recipe["model"]["name"])
-
-
-def _kind(model: str) -> str:
-    """`network`, or what else a model is."""
-    return models.entry(model).kind
-
-
-def _precision(result: Result) -> str:
-    """The format that its network multiplied in; `""` for a classical model, to which the record's does not apply."""
-    name = str((result.environment.get("precision") or {}).get("name", ""))
-    return name if name and _kind(_model(result)) == "network" else ""
-
-
-def _looks_at_images(metric: str) -> bool:
-    """Whether a metric is of validation or test images, or of a curve of them."""
-    return metric not in (*COUNTED, "seconds", "epochs") and not metric.startswith("train.")
-
-
-def _on_test(result: Result) -> bool:
-    return bool(result.recipe.get("data", {}).get("validation") == "test")
 
 
 def _assumed(study: Study, claim: Claim) -> dict[str, Any]:
@@ -443,7 +167,7 @@ class _Found:
     cautions: tuple[str, ...] = ()
 
 
-def _number(claim: Number, records: _Records) -> _Found:
+def _number(claim: Number, records: Groups) -> _Found:
     metric, claimed = claim.metric, parse_claimed(claim.claimed)
     told, values = records.told(claim.of, claim.metric), records.by_seed(claim.of, claim.metric)
     mean, images = float(np.mean(values)), _images(told[0][0], metric)
@@ -452,8 +176,8 @@ def _number(claim: Number, records: _Records) -> _Found:
     floor = 0.0 if images is not None else math.sqrt(max(mean, 1.0)) if unit == "images" else FLOORS.get(unit, 0.0)
     typical = records.typical(metric, claim.of) if len(values) == 1 else None
     cautions = []
-    if len({_key(result.cell) for result, _ in told}) > 1:
-        cautions.append(f"the mean over {len({_key(result.cell) for result, _ in told})} variations")
+    if len({cell_key(result.cell) for result, _ in told}) > 1:
+        cautions.append(f"the mean over {len({cell_key(result.cell) for result, _ in told})} variations")
     alone = len(values) == 1 and typical is None
     blind = alone and images is None and not floor
     if alone:
@@ -469,7 +193,7 @@ def _number(claim: Number, records: _Records) -> _Found:
 
     none = Spread(0.0, 0)
     interval = one_more(none if typical is None else typical.spread)
-    write = _writer(metric, percent="%" in claim.claimed)
+    write = writer(metric, percent="%" in claim.claimed)
     fits = interval.holds(claimed.value, slack=claimed.resolution)
     # A borrowed spread that is too wide for this kind of run holds any figure: it is believed against a figure, never for it.
     borrowed = typical is not None and not typical.same_kind
@@ -480,9 +204,9 @@ def _number(claim: Number, records: _Records) -> _Found:
     open_ = blind or (fits and (doubtful or strange))
     verdict = "undecided" if open_ else "reproduced" if fits else "higher than claimed" if mean > claimed.value else "lower than claimed"
     ours, more = ("mean", "more seeds") if len(values) > 1 else ("run", "a second seed of this run")
-    side = f"{_apart(abs(mean - claimed.value), metric)} {'below' if mean > claimed.value else 'above'} our {ours}"
+    side = f"{apart_words(abs(mean - claimed.value), metric)} {'below' if mean > claimed.value else 'above'} our {ours}"
     sentence = (
-        f"{_seeds(len(values))} {write(mean)}{' on average' if len(values) > 1 else ''}; one more run would lie between "
+        f"{seeds_words(len(values))} {write(mean)}{' on average' if len(values) > 1 else ''}; one more run would lie between "
         f"{write(interval.low)} and {write(interval.high)}. The claimed {claim.claimed} lies {'within' if fits else f'outside, {side}'}"
         f"{f', but {side}: only {more} can tell' if open_ else ''}."
     )
@@ -502,10 +226,10 @@ def _number(claim: Number, records: _Records) -> _Found:
         evidence["mean_interval"] = statistics.mean_interval(values).to_json()
         # Where the report's images and ours are the same, their sampling is shared, and the seeds alone are left.
         evidence["same_images_interval"] = statistics.new_run_interval(values).to_json()
-    return _Found(verdict, _mean_words(values, write), sentence, evidence, tuple(cautions))
+    return _Found(verdict, mean_words(values, write), sentence, evidence, tuple(cautions))
 
 
-def _count(claim: Count, records: _Records) -> _Found:
+def _count(claim: Count, records: Groups) -> _Found:
     claimed = parse_claimed(claim.claimed)
     counts = sorted({round(value) for _, value in records.told(claim.of, claim.metric)})
     measured, unit = counts[0], 2 * claimed.resolution
@@ -536,7 +260,7 @@ def _order(
     claim: Order | Shape,
     above: Selection,
     below: Sequence[Selection],
-    records: _Records,
+    records: Groups,
     relation: str,
     margin: float,
     sign: int = 1,
@@ -566,26 +290,26 @@ def _rank(verdict: str) -> int:
 
 
 def _compare(
-    above: Selection, below: Selection, records: _Records, metric: str, relation: str, margin: float, sign: int, times: float, others: int
+    above: Selection, below: Selection, records: Groups, metric: str, relation: str, margin: float, sign: int, times: float, others: int
 ) -> dict[str, Any]:
     pairs = _paired(above, below, records, metric)
     runs = [(first, times * second) for first, second in pairs.values]
     differences = [first - second for first, second in runs]
     images = _images_evidence(pairs.runs, above, below, records, metric) if not pairs.by_cell and times == 1 else {}
-    names = _words(above, below), f"{times:g} × {_words(below, above)}" if times != 1 else _words(below, above)
+    names = selection_words(above, below), f"{times:g} × {selection_words(below, above)}" if times != 1 else selection_words(below, above)
     never = sum(records.never(group, metric) for group in (above, below))
     cautions: list[str] = []
     interval: Interval | None = None
     wide: Interval | None = None
-    typical: _Typical | None = None
+    typical: Typical | None = None
     lone = False
     if not pairs.values:
         silent = [group for group in (above, below) if not records.told(group, metric)]
         how = "; ".join(records.why_silent(group, metric) for group in silent) or "no seed and cell in common"
-    elif metric in COUNTED and _alike(differences):
+    elif metric in COUNTED and alike(differences):
         interval = wide = Interval(differences[0], differences[0], differences[0], "counted", CONFIDENCE)
         how = "counted: no seed changes it"
-    elif len(differences) > 1 and (not _alike(differences) or _least_spread(metric)):
+    elif len(differences) > 1 and (not alike(differences) or _least_spread(metric)):
         # How cells differ says nothing of the luck that one seed has in all of them.
         lone = pairs.by_cell and len({seed for seed, _ in pairs.runs}) == 1
         typical = records.typical(metric, above, below) if lone else None
@@ -600,7 +324,7 @@ def _compare(
     else:
         # Several seeds that all give the same difference are not one: their spread is known to be nothing, and the images are left.
         typical = records.typical(metric, above, below) if len(differences) == 1 else None
-        nothing = _alike([*differences, 0.0])  # the same run by run, whatever it is measured on
+        nothing = alike([*differences, 0.0])  # the same run by run, whatever it is measured on
         floor = None if len(differences) == 1 else 0.0 if nothing else FLOORS.get(metric_of(metric).unit, 0.0)
         interval, wide, how = _single(differences[0], images, floor, typical, times, others)
         if len(differences) == 1:
@@ -615,8 +339,8 @@ def _compare(
         "below": {"run": below.run, "where": dict(below.where)},
         "times": times,
         "verdict": verdict,
-        "sentence": _order_sentence(names, interval, metric, how, why),
-        "measured": "" if interval is None else _difference_words(interval, metric),
+        "sentence": order_sentence(names, interval, metric, how, why),
+        "measured": "" if interval is None else difference_words(interval, metric),
         "pairs": [
             {"seed": seed, "cell": json.loads(cell or "{}"), "above": first, "below": second, "difference": first - second}
             for (seed, cell), (first, second) in zip(pairs.keys, runs, strict=True)
@@ -655,7 +379,7 @@ class _Pairs:
         return "cells, seeds averaged" if self.by_cell else "seeds" if cells == 1 else f"seeds, {cells} cells averaged"
 
 
-def _paired(above: Selection, below: Selection, records: _Records, metric: str) -> _Pairs:
+def _paired(above: Selection, below: Selection, records: Groups, metric: str) -> _Pairs:
     """Pair the values of two groups by seed, or by the factors that neither of them fixes."""
     told = records.told(above, metric), records.told(below, metric)
     fixed = {*above.where, *below.where}
@@ -666,7 +390,7 @@ def _paired(above: Selection, below: Selection, records: _Records, metric: str) 
         groups: dict[Key, list[float]] = {}
         for result, value in results:
             cell = {name: result.cell[name] for name in sorted(shared)}
-            groups.setdefault((result.seed, _key(cell) if cell else ""), []).append(value)
+            groups.setdefault((result.seed, cell_key(cell) if cell else ""), []).append(value)
         return {key: float(np.mean(values)) for key, values in groups.items()}
 
     first, second = map(grouped, told)
@@ -681,7 +405,7 @@ def _paired(above: Selection, below: Selection, records: _Records, metric: str) 
     return _Pairs(list(pairs), values, both, by_cell)
 
 
-def _images_evidence(keys: Sequence[Key], above: Selection, below: Selection, records: _Records, metric: str) -> dict[str, Any]:
+def _images_evidence(keys: Sequence[Key], above: Selection, below: Selection, records: Groups, metric: str) -> dict[str, Any]:
     """Compare image by image, where each pair is of two runs whose outcomes are kept, on the same images all of them."""
     split = metric.removesuffix(".accuracy")
     if split not in ("test", "validation") or not 0 < len(keys) <= MOST_LISTED:
@@ -722,7 +446,7 @@ def _images_of(result: Result, split: str) -> tuple[Any, ...]:
 
 
 def _single(
-    difference: float, images: Mapping[str, Any], floor: float | None, typical: _Typical | None, times: float, others: int
+    difference: float, images: Mapping[str, Any], floor: float | None, typical: Typical | None, times: float, others: int
 ) -> tuple[Interval | None, Interval | None, str]:
     """Intervals of a difference that has no spread of its own, by its images or a floor, and by the spread over seeds of others."""
     if not images and floor is None and typical is None:
@@ -737,7 +461,7 @@ def _single(
     return intervals[0], intervals[1], f"judged by {' and '.join(parts)}" if parts else "the same with every seed"
 
 
-def _reach_of(typical: _Typical | None, times: float, level: float, error: float = 0.0) -> float:
+def _reach_of(typical: Typical | None, times: float, level: float, error: float = 0.0) -> float:
     """How far a difference of one run and so many times another may be off by its seeds, and by an error of a known size."""
     spread = Spread(0.0, 0) if typical is None else typical.spread
     # `new_run_interval` of one value reckons with twice the variance of one run; a run less so many times another has this much.
@@ -745,18 +469,13 @@ def _reach_of(typical: _Typical | None, times: float, level: float, error: float
     return statistics.new_run_interval([0.0], typical=spread, floor=error, confidence=level).high
 
 
-def _widened(interval: Interval, typical: _Typical | None, times: float) -> Interval:
+def _widened(interval: Interval, typical: Typical | None, times: float) -> Interval:
     """An interval over cells that have one seed, with what that seed may add to all of them."""
     if typical is None:
         return interval
     half = math.hypot(interval.high - interval.estimate, _reach_of(typical, times, interval.confidence))
     method = f"{interval.method}, and typical seed spread"
     return replace(interval, low=interval.estimate - half, high=interval.estimate + half, method=method)
-
-
-def _alike(differences: Sequence[float]) -> bool:
-    """Whether differences are the same but for rounding, so that they have no spread to judge by."""
-    return bool(np.ptp(differences) <= 1e-12)
 
 
 def _least_spread(metric: str) -> float:
@@ -788,7 +507,7 @@ def _decide(
     if high < limit:
         return "not supported", "the opposite is true" if limit <= 0 else "the difference is smaller than that"
     if relation == "above" and _is_accuracy(metric):
-        if not _alike(differences):
+        if not alike(differences):
             same = statistics.equivalence(differences) < (1 - CONFIDENCE) / others
         else:  # one pair, or several that do not differ: the images decide
             same = wide.low > -EQUIVALENCE_MARGIN and wide.high < EQUIVALENCE_MARGIN
@@ -800,9 +519,9 @@ def _decide(
     return "undecided", "the interval leaves it open"
 
 
-def _stated(claim: Shape, records: _Records) -> _Found:
+def _stated(claim: Shape, records: Groups) -> _Found:
     """Judge a curve measure against stated values."""
-    metric, write = claim.metric, _writer(claim.metric)
+    metric, write = claim.metric, writer(claim.metric)
     results, told = records.of(claim.of), records.told(claim.of, claim.metric)
     limits = sorted(claim.claimed)
     whole = _is_whole(metric)
@@ -844,11 +563,11 @@ def _stated(claim: Shape, records: _Records) -> _Found:
         verdict = "not supported" if interval.high < low - half or interval.low > high + half else "undecided"
     where = "" if interval is None or interval.low == interval.high else f" (95 % interval {write(interval.low)} to {write(interval.high)})"
     sentence = (
-        f"{_seeds(len(values))} {write(mean)}{' on average' if len(values) > 1 else ''}{where}; "
+        f"{seeds_words(len(values))} {write(mean)}{' on average' if len(values) > 1 else ''}{where}; "
         f"the claim is {stated}, which holds in {held} of {len(each)}."
     )
     evidence |= {"values": values, "mean": mean, "interval": None if interval is None else interval.to_json()}
-    return _Found(verdict, _mean_words(values, write), sentence, evidence, cautions)
+    return _Found(verdict, mean_words(values, write), sentence, evidence, cautions)
 
 
 def _reach(relation: str, limits: Sequence[float], metric: str) -> tuple[float, float]:
@@ -903,13 +622,13 @@ def _states(states: Sequence[str]) -> list[Finding]:
         highest, lowest = max(one.value - one.resolution for one in figures), min(one.value + one.resolution for one in figures)
         # Neighbours that share but a tie are two figures.
         differ = highest > lowest or math.isclose(highest, lowest, rel_tol=1e-12, abs_tol=1e-12)
-    said = _listed([f"'{text.strip()}'" for text in dict.fromkeys(states)])
+    said = listed([f"'{text.strip()}'" for text in dict.fromkeys(states)])
     if differ:
         return [Finding("states", "fails", f"of one and the same thing the report says {said}", evidence)]
     return [Finding("states", "holds", f"the report says the same everywhere: {said}", evidence)]
 
 
-# Images and words.
+# What a metric is of.
 
 
 def _is_whole(metric: str) -> bool:
@@ -935,74 +654,3 @@ def _images(result: Result, metric: str) -> int | None:
     key = {"train": "training_images", "validation": "validation_images"}.get(split, "")
     found = counted or result.environment.get("data", {}).get(key)
     return None if found is None or split not in ("train", "validation", "test") else int(found)
-
-
-def _writer(metric: str, percent: bool = False) -> Callable[[float], str]:
-    """Return what writes values of a metric: shares as percentages where the report does, or as decimals."""
-    unit = metric_of(metric).unit
-
-    def write(value: float) -> str:
-        if unit == "share":
-            return f"{100 * value:.2f} %".replace("-", "−") if percent else f"{value:.4f}".replace("-", "−")
-        if unit == "nats":
-            return f"{value:.4f}".replace("-", "−")
-        short = f"{value:,.1f}".removesuffix(".0").replace("-", "−")
-        return f"{short} s" if unit == "s" else short
-
-    return write
-
-
-def _apart(value: float, metric: str) -> str:
-    return f"{100 * value:.2f} points" if metric_of(metric).unit == "share" else f"{_writer(metric)(value)}"
-
-
-def _difference_words(interval: Interval, metric: str) -> str:
-    of_metric = metric_of(metric).unit
-    scale, unit = (100, " points") if of_metric == "share" else (1, f" {of_metric}".rstrip())
-    ends = [scale * value for value in (interval.estimate, interval.low, interval.high)]
-    digits = 2 if of_metric == "share" else _digits(ends)
-    estimate, low, high = (f"{value:+,.{digits}f}".replace("-", "−") for value in ends)
-    return f"{estimate}{unit}" if interval.low == interval.high else f"{estimate}{unit} ({low} to {high})"
-
-
-def _digits(values: Sequence[float]) -> int:
-    """How many decimals figures that stand together are written with: three digits of the largest, or none where they are whole."""
-    largest = max(map(abs, values))
-    return 0 if all(value.is_integer() for value in values) else max(0, 2 - math.floor(math.log10(largest)))
-
-
-def _order_sentence(names: tuple[str, str], interval: Interval | None, metric: str, how: str, why: str) -> str:
-    if interval is None:
-        return f"{names[0]} and {names[1]} cannot be compared in {metric_words(metric)}: {how}."
-    return f"{names[0]} against {names[1]}: {_difference_words(interval, metric)} in {metric_words(metric)}, {how}; {why}."
-
-
-def _failed_words(name: str, failed: Sequence[Failure], planned: int) -> str:
-    """How many runs failed, and why the first of them did, without the advice that a person is given."""
-    reason = failed[0].reason.partition(";")[0]
-    return f"{len(failed)} of {planned} runs of {name} failed: {reason}{f' (seed {failed[0].seed})' if planned > 1 else ''}"
-
-
-def _mean_words(values: Sequence[float], write: Callable[[float], str]) -> str:
-    if len(values) == 1:
-        return f"{write(values[0])} (one seed)"
-    return f"{write(float(np.mean(values)))} ± {write(float(np.std(values, ddof=1)))}"
-
-
-def _seeds(count: int) -> str:
-    return "One seed gives" if count == 1 else f"{count} seeds give"
-
-
-def _words(selection: Selection, other: Selection | None = None) -> str:
-    """A selection as a reader names it; beside another one, by what they differ in where that is enough."""
-    where = dict(selection.where)
-    if other is not None and other.run == selection.run:
-        differing = {name: value for name, value in where.items() if other.where.get(name) != value}
-        if differing:
-            return ", ".join(f"{name} = {value}" for name, value in differing.items())
-    inside = ", ".join(f"{name} = {value}" for name, value in where.items())
-    return f"{selection.run} ({inside})" if inside else selection.run
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

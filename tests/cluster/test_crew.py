@@ -30,8 +30,9 @@ from fittingroom.experiment import Setting
 from fittingroom.recipe import Loaded
 from fittingroom.runs import Run
 from fittingroom.study import execute
-from fittingroom.study.file import Study, load
+from fittingroom.study.file import load
 from fittingroom.study.plan import plan
+from fittingroom.study.schema import Study
 from fittingroom.tune.search import Search
 from fittingroom.tune.together import carry_out_with
 from fittingroom.workers import Crew, Event, Job

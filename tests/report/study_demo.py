@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from fittingroom.report.study_page import StudyView, render
-from fittingroom.study.file import Study, cells, load, recipe_of, seeds_of
+from fittingroom.study.file import load
+from fittingroom.study.grid import cells, recipe_of, seeds_of
 from fittingroom.study.results import Result
+from fittingroom.study.schema import Study
 from fittingroom.study.verdict import VERDICTS, Verdict, judge
 from tests.report.demo import CLOTHES, evaluation
 

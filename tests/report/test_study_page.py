@@ -24,9 +24,10 @@ from fittingroom.report.study_charts import Bundle, Estimate, Point
 from fittingroom.report.study_evidence import evidence
 from fittingroom.report.study_page import StudyView, render, write_study_report
 from fittingroom.report.study_runs import gather, selection_labels
-from fittingroom.study.file import Selection, Shape, claimed_words
 from fittingroom.study.results import Failure
+from fittingroom.study.schema import Selection, Shape
 from fittingroom.study.verdict import judge
+from fittingroom.study.wording import claimed_words
 from tests.cli.running import fittingroom
 from tests.report.study_demo import DEMOS, FACTORS, factorial, of_study, shallow
 from tests.report.test_browser import CHROMIUM, CONTRASTS, PATIENCE, Visit

@@ -20,9 +20,10 @@ from fittingroom.errors import FittingRoomError, RunError
 from fittingroom.runs import Run
 from fittingroom.study import execute, timing
 from fittingroom.study.execute import Progress
-from fittingroom.study.file import Study, load
+from fittingroom.study.file import load
 from fittingroom.study.plan import Planned, plan
 from fittingroom.study.results import read_failures, read_records, read_results, write_failure
+from fittingroom.study.schema import Study
 from fittingroom.study.timing import Timings, expected_together, kind, measured_timings
 from fittingroom.workers import Crew, Event, Job
 from tests.processes import Child, until

@@ -13,22 +13,11 @@ from hypothesis import strategies as st
 
 from fittingroom import recipe
 from fittingroom.errors import FittingRoomError, UsageError
-from fittingroom.study.file import (
-    METRICS,
-    Number,
-    Order,
-    Selection,
-    cells,
-    check_data,
-    check_models,
-    load,
-    metric_of,
-    parse_claimed,
-    recipe_of,
-    seeds_of,
-    selected,
-    selections_of,
-)
+from fittingroom.study.checks import check_data, check_models
+from fittingroom.study.file import load
+from fittingroom.study.grid import cells, recipe_of, seeds_of, selected
+from fittingroom.study.metrics import METRICS, metric_of, parse_claimed
+from fittingroom.study.schema import Number, Order, Selection, selections_of
 
 SMALL = """\
 title = "A small report"

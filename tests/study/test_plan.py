@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from fittingroom.errors import UsageError
-from fittingroom.study.file import Study, cells, load, recipe_of, seeds_of, shipped
+from fittingroom.study.file import load, shipped
+from fittingroom.study.grid import cells, recipe_of, seeds_of
 from fittingroom.study.plan import plan
+from fittingroom.study.schema import Study
 from tests.study.small import TEXT, write_study
 
 

@@ -13,9 +13,11 @@ from fittingroom import experiment
 from fittingroom.experiment import Setting
 from fittingroom.runs import Run
 from fittingroom.study.code import fingerprint
-from fittingroom.study.file import METRICS, Study, load
+from fittingroom.study.file import load
+from fittingroom.study.metrics import METRICS
 from fittingroom.study.plan import Planned, plan
 from fittingroom.study.results import Result, checksum, measure, read_records, read_results, write_record
+from fittingroom.study.schema import Study
 from tests.study.small import TEXT, write_study
 
 SETTING = Setting(device="cpu", threads=1)

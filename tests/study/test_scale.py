@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from fittingroom import models
 from fittingroom.errors import FittingRoomError, UsageError
 from fittingroom.recipe import load as load_recipe
-from fittingroom.study.file import Study, load
+from fittingroom.study.file import load
 from fittingroom.study.plan import Planned, plan
 from fittingroom.study.results import Record
 from fittingroom.study.scale import (
@@ -32,6 +32,7 @@ from fittingroom.study.scale import (
     read_overheads,
     simulate,
 )
+from fittingroom.study.schema import Study
 from tests.study.small import write_study
 
 SLOW = Overheads(boot=3.0, start=0.5, beyond=0.1, slowdown=1.5, cores=2)

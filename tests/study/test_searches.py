@@ -11,9 +11,11 @@ import pytest
 from fittingroom.errors import UsageError
 from fittingroom.runs import Run
 from fittingroom.study.execute import OPENING
-from fittingroom.study.file import Study, cells, load, recipe_of, unsearched
+from fittingroom.study.file import load
+from fittingroom.study.grid import cells, recipe_of, unsearched
 from fittingroom.study.plan import plan
 from fittingroom.study.results import checksum
+from fittingroom.study.schema import Study
 from fittingroom.study.searches import _folder, carry_out, searches, with_found
 from fittingroom.workers import Crew
 from tests.study.small import write_study

@@ -20,30 +20,14 @@ import fittingroom
 from fittingroom import models
 from fittingroom.audit import audit_table, read_tables
 from fittingroom.audit.table import ReportTable, parse_figure
-from fittingroom.study import verdict
-from fittingroom.study.file import (
-    KINDS,
-    METRICS,
-    Consistency,
-    Count,
-    Found,
-    Number,
-    Order,
-    Shape,
-    Study,
-    cells,
-    check_models,
-    load,
-    metric_of,
-    parse_claimed,
-    recipe_of,
-    seeds_of,
-    selected,
-    selections_of,
-    shipped,
-)
+from fittingroom.study import groups
+from fittingroom.study.checks import check_models
+from fittingroom.study.file import load, shipped
+from fittingroom.study.grid import cells, recipe_of, seeds_of, selected
+from fittingroom.study.metrics import METRICS, metric_of, parse_claimed
 from fittingroom.study.plan import plan
 from fittingroom.study.results import Result, read_results
+from fittingroom.study.schema import KINDS, Consistency, Count, Found, Number, Order, Shape, Study, selections_of
 from fittingroom.study.searches import searches
 from fittingroom.study.verdict import VERDICTS, judge
 from tests.audit.tables import DIGITS, FASHION
@@ -503,7 +487,7 @@ def verdict_where(loaded: Study, claim: Any, first: float, others: float) -> str
 
 @every_study
 def test_every_claim_can_be_supported_and_refuted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verdict, "measure", lambda result, metric: result.history[0]["value"])
+    monkeypatch.setattr(groups, "measure", lambda result, metric: result.history[0]["value"])
     loaded = study(name)
     for claim in loaded.claims:
         # Of several readings one will do: they differ in their runs alone.

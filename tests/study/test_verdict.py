@@ -16,9 +16,12 @@ import scipy.stats
 
 from fittingroom.evaluate.curves import measure_history
 from fittingroom.study import results as module
-from fittingroom.study.file import Study, cells, load, recipe_of, seeds_of
+from fittingroom.study.file import load
+from fittingroom.study.grid import cells, recipe_of, seeds_of
+from fittingroom.study.groups import alike
 from fittingroom.study.results import Failure, Result
-from fittingroom.study.verdict import VERDICTS, Verdict, _alike, judge
+from fittingroom.study.schema import Study
+from fittingroom.study.verdict import VERDICTS, Verdict, judge
 
 HEAD = """
 title = "A made-up report"
@@ -1060,8 +1063,8 @@ def test_of_several_rivals_one_that_failed_leaves_a_claim_open_unless_another_re
 
 
 def test_differences_that_differ_by_rounding_alone_have_no_spread() -> None:
-    assert _alike([0.5 - 0.4, 0.3 - 0.2])
-    assert not _alike([0.1, 0.1001])
+    assert alike([0.5 - 0.4, 0.3 - 0.2])
+    assert not alike([0.1, 0.1001])
 
 
 def test_the_measures_of_a_run_are_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
