@@ -530,7 +530,7 @@ class Component:
         contrasts: of a main effect, each pair of levels; of an interaction, each combination.
         degrees: of freedom.
         share: part of the variance between cells, in [0, 1].
-        p_value: it does nothing (F test, not adjusted); None for those that serve as error.
+        p_value: it does nothing (F test that allows for unequal spreads, not adjusted); None for those that serve as error.
     """
 
     factors: tuple[str, ...]
@@ -549,7 +549,7 @@ class Factorial:
         factors: names, and levels in the order they were met.
         mean: over all cells.
         components: main effects first, then interactions of two factors, and so on; those that serve as error are left out.
-        error: standard deviation of one run that nothing here explains.
+        error: standard deviation of one run that nothing here explains, pooled.
         error_degrees: of freedom it rests on.
         error_from: where it comes from, in words: seeds, or the interactions that were taken for noise.
     """
@@ -573,10 +573,12 @@ def factorial(
 
     Every combination of levels needs a run, and may have several (seeds). The cells count alike, however many runs they have, so that
     the effects are those of a balanced experiment; a cell's mean is as sure as its runs are many. The error is the spread of seeds within
-    cells where that has ``least_degrees`` degrees of freedom, or where there are fewer than ``noise_order`` factors. Where most cells have
-    a single run of more factors, interactions of ``noise_order`` and more are taken for noise, as is customary (Box, Hunter and Hunter,
-    Statistics for Experimenters, 2005, section 5.6): if such an interaction is real, the error is overstated, and effects are called real
-    too rarely rather than too often. ``error_from`` says which it was.
+    cells where that has ``least_degrees`` degrees of freedom, or where there are fewer than ``noise_order`` factors: of each cell its own
+    where all have several, as one that nearly diverges scatters many times more than another (Welch, 1947; for the F tests Brunner, Dette
+    and Munk, 1997: the classical ones where all scatter alike), else one for all. Where most cells have a single run of more factors,
+    interactions of ``noise_order`` and more are taken for noise, as is customary (Box, Hunter and Hunter, Statistics for Experimenters,
+    2005, section 5.6): if such an interaction is real, the error is overstated, and effects are called real too rarely rather than too
+    often. ``error_from`` says which it was.
 
     Args:
         runs: for each run the levels of its factors, and its figure.
@@ -607,10 +609,11 @@ def factorial(
     degrees = {subset: math.prod(shape[axis] - 1 for axis in subset) for subset in parts}
     seeds = pooled_spread(list(cells.values()))
     noise = [subset for subset in parts if len(subset) >= noise_order]
+    own = False
     if seeds is not None and (seeds.degrees >= least_degrees or not noise):
-        noise = []
+        noise, own = [], bool(counts.min() > 1)
         variance, error_degrees = seeds.variance, int(seeds.degrees)
-        error_from = f"the spread over seeds within cells ({error_degrees} degrees of freedom)"
+        error_from = f"the spread over seeds within cells ({error_degrees} degrees of freedom{', of each cell its own' if own else ''})"
     else:
         error_degrees = sum(degrees[subset] for subset in noise)
         if not error_degrees:
@@ -620,15 +623,15 @@ def factorial(
         variance = per_cell / float((1 / counts).mean())
         few = "one seed" if counts.max() == 1 else "few seeds"
         error_from = f"interactions of {noise_order} or more factors, taken for noise ({error_degrees} degrees of freedom): {few} a cell"
-    maker = _Contrasts(names, levels, means, variance / counts, error_degrees, confidence)
+    # Of each cell's mean: its variance, and the degrees of freedom behind that where it is the cell's own.
+    of_mean = np.array([np.var(values, ddof=1) for values in cells.values()]).reshape(shape) / counts if own else variance / counts
+    maker = _Contrasts(names, levels, means, of_mean, counts - 1 if own else None, error_degrees, confidence)
     whole = sum(float(np.square(part).sum()) for part in parts.values())
-    per_mean = variance * float((1 / counts).mean())
     components = []
     for subset, part in parts.items():
         if subset in noise:
             continue
-        square = float(np.square(part).sum())
-        p_value = _f_above(square / degrees[subset] / per_mean, degrees[subset], error_degrees) if per_mean > 0 else float(square == 0)
+        square, p_value = float(np.square(part).sum()), maker.nothing(subset, part)
         names_of, share = tuple(names[axis] for axis in subset), square / whole if whole > 0 else 0.0
         main = subset[0] if len(subset) == 1 else None
         level_means = maker.level_means(main) if main is not None else ()
@@ -648,14 +651,34 @@ def _component(means: Floats, subset: tuple[int, ...]) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class _Contrasts:
-    """Intervals of differences between averages of cells."""
+    """Intervals of differences between averages of cells, and tests of whether several of them are nothing.
+
+    Attributes:
+        variances: of the cells' means.
+        own_degrees: of freedom behind each of them; None where all rest on one error.
+        degrees: of freedom of that one.
+    """
 
     names: tuple[str, ...]
     levels: Mapping[str, tuple[Any, ...]]
     means: Floats
     variances: Floats
+    own_degrees: NDArray[np.int64] | None
     degrees: int
     confidence: float
+
+    def nothing(self, subset: tuple[int, ...], part: Floats) -> float:
+        """How likely a component is at least as large as this one if its factors do nothing."""
+        # The component is a projection of the cells' means. Its diagonal is the same for every cell; of its squares each axis has a factor.
+        diagonal = math.prod(self.means.shape[axis] - 1 for axis in subset) / self.means.size
+        expected, spread = diagonal * float(self.variances.sum()), self.variances
+        for axis, size in enumerate(self.means.shape):
+            average = np.broadcast_to(spread.sum(axis, keepdims=True) / size**2, spread.shape)
+            spread = (1 - 2 / size) * spread + average if axis in subset else average
+        if not expected:
+            return float(not part.any())
+        above = expected**2 / float((spread * self.variances).sum())
+        return _f_above(float(np.square(part).sum()) / expected, above, self._degrees(diagonal * self.variances))
 
     def level_means(self, axis: int) -> tuple[tuple[Any, float], ...]:
         averages = self.means.mean(tuple(other for other in range(self.means.ndim) if other != axis))
@@ -685,10 +708,17 @@ class _Contrasts:
         return tuple(found)
 
     def _contrast(self, levels: tuple[Any, ...], weights: Floats) -> Contrast:
-        estimate, error = float((weights * self.means).sum()), math.sqrt(float((weights**2 * self.variances).sum()))
-        half = _t_quantile(0.5 + self.confidence / 2, self.degrees) * error
-        p_value = 2 * _t_below(-abs(estimate) / error, self.degrees) if error > 0 else float(estimate == 0)
+        shares = weights**2 * self.variances
+        estimate, error, degrees = float((weights * self.means).sum()), math.sqrt(float(shares.sum())), self._degrees(shares)
+        half = _t_quantile(0.5 + self.confidence / 2, degrees) * error
+        p_value = 2 * _t_below(-abs(estimate) / error, degrees) if error > 0 else float(estimate == 0)
         return Contrast(levels, Interval(estimate, estimate - half, estimate + half, "contrast of cell means", self.confidence), p_value)
+
+    def _degrees(self, shares: Floats) -> float:
+        """Degrees of freedom of a sum of variances, of which each cell has a share (Satterthwaite, 1946)."""
+        if self.own_degrees is None or not shares.any():
+            return self.degrees
+        return float(shares.sum() ** 2 / (shares**2 / self.own_degrees).sum())
 
 
 def _moments(values: Sequence[float] | Floats) -> tuple[float, float, int]:
@@ -721,7 +751,7 @@ def _shifted_t_below(value: float, degrees: float, shift: float) -> float:
     return found
 
 
-def _f_above(value: float, numerator: int, denominator: int) -> float:
+def _f_above(value: float, numerator: float, denominator: float) -> float:
     from scipy.special import fdtrc
 
     return float(fdtrc(numerator, denominator, value))

@@ -20,8 +20,6 @@ __all__ = ["FactorSection", "factor_sections"]
 
 MOST_INTERACTIONS = 6
 """Most interactions drawn; the table has them all."""
-UNEQUAL = 5
-"""How many times the median standard deviation over seeds the largest must be to be warned of."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def _section(name: str, factors: Sequence[str], cells: Sequence[Variation]) -> F
     drawn = [part for part in pairs if part.factors in real][:MOST_INTERACTIONS]
     return FactorSection(
         name,
-        [*_sentences(found, mains, pairs, real, split), *_unequal([v.accuracies(split) for v in cells])],
+        _sentences(found, mains, pairs, real, split),
         [_main_effect(name, part) for part in mains],
         [_interaction(name, part, runs) for part in drawn],
         [_effects_table(mains), _interactions_table(pairs)],
@@ -100,15 +98,6 @@ def _sentences(
     elif pairs:
         words.append("No two factors depend on one another beyond noise: their effects simply add up.")
     return words
-
-
-def _unequal(groups: Sequence[Sequence[float]]) -> list[str]:
-    """A warning where some combinations scatter far more over seeds than others: one error is taken for all."""
-    spreads = sorted(statistics.stdev(group) for group in groups if len(group) > 1)
-    if not spreads or spreads[-1] <= UNEQUAL * statistics.median(spreads):
-        return []
-    ends = f"from {text.points(spreads[0])} to {text.points(spreads[-1])}"
-    return [f"The combinations scatter unequally over seeds, {ends}: one error for all is too much for some and too little for others."]
 
 
 def _told(part: Component) -> str:

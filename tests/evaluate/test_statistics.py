@@ -291,9 +291,19 @@ def anova(runs: list[tuple[dict[str, Any], float]], interactions: int) -> Any:
     return anova_lm(ols(f"y ~ ({model}) ** {interactions}", table).fit(), typ=2)
 
 
+def alike(runs: list[tuple[dict[str, Any], float]], replicates: int, spread: float) -> list[tuple[dict[str, Any], float]]:
+    """The same with cells that all scatter by as much around their means."""
+    cells = [runs[first : first + replicates] for first in range(0, len(runs), replicates)]
+    around = [spread * (index - (replicates - 1) / 2) for index in range(replicates)]
+    return [
+        (where, float(np.mean([value for _, value in cell])) + off) for cell in cells for (where, _), off in zip(cell, around, strict=True)
+    ]
+
+
 @pytest.mark.parametrize(("replicates", "order"), [(1, 2), (3, 5)])
 def test_a_factorial_is_the_analysis_of_variance_of_statsmodels(replicates: int, order: int) -> None:
-    runs = made_factorial(replicates, 0.005)
+    """Where all cells scatter alike; what is made of cells that do not is tested below."""
+    runs = made_factorial(replicates, 0.005) if replicates == 1 else alike(made_factorial(replicates, 0.005), replicates, 0.005)
     found = statistics.factorial(runs)
     expected = anova(runs, order)
     assert len(found.components) == len(expected) - 1
@@ -308,13 +318,13 @@ def test_a_factorial_is_the_analysis_of_variance_of_statsmodels(replicates: int,
 
 
 def test_effects_are_differences_of_means_with_intervals() -> None:
-    runs = made_factorial(2, 0.005, seed=3)
+    runs = alike(made_factorial(2, 0.005, seed=3), 2, 0.007)
     found = statistics.factorial(runs)
     main = found.component("act")
     contrast = next(part for part in main.contrasts if part.levels == ("tanh", "relu"))
     values = {level: [value for cell, value in runs if cell["act"] == level] for level in LEVELS["act"]}
     estimate = np.mean(values["relu"]) - np.mean(values["tanh"])
-    half = scipy.stats.t.ppf(0.975, 72) * found.error * np.sqrt(2 / 48)
+    half = scipy.stats.t.ppf(0.975, 48) * found.error * np.sqrt(2 / 48)  # each of the 48 cells in it has one degree of freedom
     assert contrast.interval.estimate == pytest.approx(estimate)
     assert contrast.interval.high - estimate == pytest.approx(half)
     assert dict(main.means)["relu"] == pytest.approx(np.mean(values["relu"]))
@@ -331,15 +341,15 @@ def test_departures_are_fitted_by_least_squares() -> None:
     import pandas
     from statsmodels.formula.api import ols
 
-    runs = made_factorial(2, 0.005, seed=5)
+    runs = alike(made_factorial(2, 0.005, seed=5), 2, 0.007)
     table = pandas.DataFrame([{**{name: str(level) for name, level in cell.items()}, "y": value} for cell, value in runs])
     fit = ols("y ~ " + "*".join(f"C({name}, Sum)" for name in LEVELS), table).fit()
     found = statistics.factorial(runs).component("act", "pool")
     first = next(part for part in found.contrasts if part.levels == ("sigmoid", "avg"))
     name = "C(act, Sum)[S.sigmoid]:C(pool, Sum)[S.avg]"
     assert first.interval.estimate == pytest.approx(fit.params[name])
-    low, high = fit.conf_int().loc[name]
-    assert (first.interval.low, first.interval.high) == pytest.approx((low, high))
+    half = scipy.stats.t.ppf(0.975, 48) * fit.bse[name]  # of 72 cells, for a third of them count four times as much as the others
+    assert first.interval.high - first.interval.estimate == pytest.approx(half)
 
 
 def test_seeds_at_some_corners_only() -> None:
@@ -357,11 +367,49 @@ def test_two_factors_take_what_seeds_there_are() -> None:
     """Three seeds in each of four cells are eight degrees of freedom, and there is no other error."""
     draw, cells = generator(5), [{"act": act, "pool": pool} for act in ("tanh", "relu") for pool in ("avg", "max")]
     runs = [(cell, 0.9 + 0.01 * (cell["act"] == "relu") + 0.003 * float(draw.normal())) for cell in cells for _ in range(3)]
+    runs = alike(runs, 3, 0.004)
     expected = anova(runs, 2)
     found = statistics.factorial(runs)
     assert found.error_degrees == expected.df["Residual"] == 8
     assert "seeds within cells" in found.error_from
     assert [part.p_value for part in found.components] == pytest.approx(expected["PR(>F)"].iloc[:3].tolist())
+
+
+def uneven(seed: int) -> list[tuple[dict[str, Any], float]]:
+    """Nothing but noise, in one cell of eight many times more than in the others."""
+    draw = generator(seed)
+    cells = [dict(zip("abc", values, strict=True)) for values in product([0, 1], [0, 1], [0, 1])]
+    return [(cell, float(draw.normal(0, 0.1 if sum(cell.values()) == 3 else 0.003))) for cell in cells for _ in range(3)]
+
+
+def test_each_cell_has_its_own_spread() -> None:
+    """The standard errors are statsmodels' for cells that scatter unequally; between two cells the test is Welch's."""
+    import pandas
+    from statsmodels.formula.api import ols
+
+    runs = uneven(7)
+    table = pandas.DataFrame([{**{name: str(level) for name, level in cell.items()}, "y": value} for cell, value in runs])
+    fit = ols("y ~ " + "*".join(f"C({name}, Sum)" for name in "abc"), table).fit(cov_type="HC2")
+    found = statistics.factorial(runs)
+    assert "of each cell its own" in found.error_from
+    (contrast,) = found.component("a").contrasts
+    half = scipy.stats.t.ppf(0.975, 2.01) * 2 * fit.bse["C(a, Sum)[S.0]"]  # all of the error is one cell's, which has three runs
+    assert contrast.interval.high - contrast.interval.estimate == pytest.approx(half, rel=0.01)
+    assert found.component("a").p_value == pytest.approx(contrast.p_value), "of two levels F is the square of t"
+    assert contrast.p_value == pytest.approx(2 * scipy.stats.t.sf(abs(fit.tvalues["C(a, Sum)[S.0]"]), 2.01), rel=0.01)
+    two = [({"a": level}, value) for level, values in enumerate(([0.9, 0.91, 0.93], [0.5, 0.8, 0.95])) for value in values]
+    expected = scipy.stats.ttest_ind([0.5, 0.8, 0.95], [0.9, 0.91, 0.93], equal_var=False)
+    found = statistics.factorial(two)
+    assert found.components[0].p_value == pytest.approx(expected.pvalue)
+    interval = found.components[0].contrasts[0].interval
+    assert (interval.low, interval.high) == pytest.approx(tuple(expected.confidence_interval()))
+
+
+def test_one_cell_that_scatters_makes_no_effects() -> None:
+    """One error for all would call nearly every second of them one: the cell's accident is in all effects at once."""
+    parts = [part for seed in range(60) for part in statistics.factorial(uneven(seed)).components]
+    assert np.mean([part.p_value is not None and part.p_value < 0.05 for part in parts]) < 0.07
+    assert np.mean([contrast.p_value < 0.05 for part in parts for contrast in part.contrasts]) < 0.07
 
 
 def test_noise_alone_is_rarely_called_an_effect() -> None:

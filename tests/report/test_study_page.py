@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fittingroom.report import study_charts, study_factors
+from fittingroom.report import study_charts
 from fittingroom.report.study_charts import Bundle, Estimate, Point
 from fittingroom.report.study_evidence import evidence
 from fittingroom.report.study_page import StudyView, render, write_study_report
@@ -280,12 +280,6 @@ def test_the_scatter_names_every_run_and_numbers_the_front() -> None:
     drawn = chart(study_charts.scatter("s", points, title="t", axis="time", unit="seconds"))
     assert [mark.text for mark in of_class(drawn, "dot-number")] == ["1", "2"]
     assert {(part.text or "").split(":")[0] for part in drawn.iter("title")} == {"t", "slow <b>", "fast", "worse"}
-
-
-def test_combinations_that_scatter_unequally_are_told_of() -> None:
-    even = [[0.90, 0.91, 0.92], [0.80, 0.81, 0.82], [0.70, 0.715, 0.73]]
-    assert not study_factors._unequal([*even, [0.9]])
-    assert "from 1.0\u202fpoints to 26.5\u202fpoints" in study_factors._unequal([*even, [0.1, 0.3, 0.625]])[0]
 
 
 def test_the_names_of_lines_have_room_however_long_they_are() -> None:
