@@ -9,13 +9,12 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
 
 from fittingroom import models, recipe
 from fittingroom.data.named import CATALOG
 from fittingroom.errors import FittingRoomError, UsageError, nearest
 from fittingroom.study.grid import cells, combined, equal, recipe_of, seeds_of, selected, space_of
-from fittingroom.study.metrics import metric_of, metric_words, parse_claimed, pattern_of
+from fittingroom.study.metrics import COUNTED, metric_of, metric_words, parse_claimed, pattern_of
 from fittingroom.study.schema import (
     Claim,
     Consistency,
@@ -252,7 +251,7 @@ def _check_metric(study: Study, place: str, metric: str, selections: list[Select
         pattern = pattern_of(metric)
     except UsageError as error:
         raise UsageError(f"{place}: {error}") from None
-    counted = metric in get_args(Count.model_fields["metric"].annotation)
+    counted = metric in COUNTED
     if pattern == metric and not counted:
         return
     for name, cell in (run for selection in selections for run in selected(study, selection)):

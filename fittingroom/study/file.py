@@ -19,7 +19,8 @@ from pydantic import BaseModel, ValidationError
 from fittingroom.errors import UsageError, nearest
 from fittingroom.study.checks import check_claim, check_factors, check_number_of_runs, check_recipes, check_run, check_seeds, check_values
 from fittingroom.study.grid import dotted, equal, over, slug
-from fittingroom.study.schema import KINDS, Claim, Count, Number, Runs, Scalar, Seeds, Selection, Study, selections_of, with_selections
+from fittingroom.study.metrics import COUNTED
+from fittingroom.study.schema import KINDS, Claim, Number, Runs, Scalar, Seeds, Selection, Study, selections_of, with_selections
 from fittingroom.tune import space
 
 __all__ = ["load", "shipped"]
@@ -251,7 +252,7 @@ def _figure(claim: Number, metric: str, claimed: str) -> Number:
 
 def _readings(study: Study, claim: Claim) -> Iterator[Claim]:
     """A claim as it is, or one for each reading that it leaves open; what follows from the architecture alone leaves none open."""
-    selections = [] if isinstance(claim, Count) else selections_of(claim)
+    selections = [] if getattr(claim, "metric", "") in COUNTED else selections_of(claim)
     open_ = {factor: values for factor, values in study.readings.items() if any(_has(study, one, factor) for one in selections)}
     for values in itertools.product(*open_.values()):
         reading = dict(zip(open_, values, strict=True))

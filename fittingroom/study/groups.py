@@ -15,14 +15,13 @@ from fittingroom import models
 from fittingroom.evaluate import statistics
 from fittingroom.evaluate.statistics import Spread
 from fittingroom.study.grid import seeds_of, selected, variation_key
-from fittingroom.study.metrics import metric_words
+from fittingroom.study.metrics import COUNTED, metric_words
 from fittingroom.study.results import Failure, Result, measure
 from fittingroom.study.schema import Claim, Count, Number, Selection, Study, selections_of
 from fittingroom.study.wording import failed_words, selection_words
 
-__all__ = ["COUNTED", "NEVER", "Groups", "Typical", "alike"]
+__all__ = ["NEVER", "Groups", "Typical", "alike"]
 
-COUNTED = ("parameters", "multiply_adds")
 NEVER = ("gap_opens", "epochs_to_95")
 """Metrics that a sound run may lack, because what they date never happened."""
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from fittingroom.errors import UsageError, nearest
 
 __all__ = [
+    "COUNTED",
     "METRICS",
     "Claimed",
     "Metric",
@@ -73,6 +74,8 @@ METRICS: Mapping[str, Metric] = {
 
 `EPOCH` after `@` is a number from 1, `last`, or `best`: the epoch of the highest validation accuracy (the first of them).
 """
+COUNTED = ("parameters", "multiply_adds")
+"""Metrics that follow from the architecture alone: no seed and no data change them."""
 EPOCHS_OF = ("validation.accuracy", "validation.loss", "train.accuracy", "train.loss")
 AFTER_EPOCHS = ("max_loss_after", "gain_after")
 OF_CLASSES = {"f1": None, "precision": None, "recall": None, "confusion": ">", "confusion-rank": "|"}

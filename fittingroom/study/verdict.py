@@ -38,8 +38,8 @@ from fittingroom.evaluate import statistics
 from fittingroom.evaluate.statistics import CONFIDENCE, EQUIVALENCE_MARGIN, Interval, Spread
 from fittingroom.seeds import derive
 from fittingroom.study.grid import cell_key
-from fittingroom.study.groups import COUNTED, NEVER, Groups, Typical, alike
-from fittingroom.study.metrics import metric_of, parse_claimed
+from fittingroom.study.groups import NEVER, Groups, Typical, alike
+from fittingroom.study.metrics import COUNTED, metric_of, parse_claimed
 from fittingroom.study.results import Failure, Result
 from fittingroom.study.schema import AnyClaim, Claim, Consistency, Count, Number, Order, Selection, Shape, Study, Unmeasured, selections_of
 from fittingroom.study.wording import (
@@ -75,6 +75,10 @@ SEEDS_ENOUGH = 3
 MOST_LISTED = 8
 """Up to so many pairs are compared image by image."""
 RESAMPLES = 2000
+SIGNED = ("gap", "gain_after")
+"""Metrics that can be less than nothing."""
+SHARES = ("train.accuracy", "validation.accuracy", "test.accuracy", "f1", "precision", "recall")
+"""Metrics that cannot be more than all of something."""
 
 
 @dataclass(frozen=True)
@@ -188,8 +192,7 @@ def _number(claim: Number, records: Groups) -> _Found:
 
     def one_more(spread: Spread, pooled: bool = False) -> Interval:
         interval = statistics.new_run_interval(values, images=images, floor=floor, typical=spread, pooled=pooled)
-        ends = (0.0, 1.0) if images is not None else (0.0, math.inf) if unit == "images" else (-math.inf, math.inf)
-        return replace(interval, low=max(interval.low, ends[0]), high=min(interval.high, ends[1]))
+        return _possible(interval, metric, [result for result, _ in told])
 
     none = Spread(0.0, 0)
     interval = one_more(none if typical is None else typical.spread)
@@ -207,8 +210,8 @@ def _number(claim: Number, records: Groups) -> _Found:
     side = f"{apart_words(abs(mean - claimed.value), metric)} {'below' if mean > claimed.value else 'above'} our {ours}"
     sentence = (
         f"{seeds_words(len(values))} {write(mean)}{' on average' if len(values) > 1 else ''}; one more run would lie between "
-        f"{write(interval.low)} and {write(interval.high)}. The claimed {claim.claimed} lies {'within' if fits else f'outside, {side}'}"
-        f"{f', but {side}: only {more} can tell' if open_ else ''}."
+        f"{write(interval.low)} and {write(interval.high)}. The claimed {claim.claimed} lies {'within' if fits else 'outside'}, "
+        f"{f'but {side}: only {more} can tell' if open_ else side}."
     )
     evidence: dict[str, Any] = {
         "claimed": {"printed": claim.claimed, "value": claimed.value, "resolution": claimed.resolution},
@@ -314,7 +317,7 @@ def _compare(
         lone = pairs.by_cell and len({seed for seed, _ in pairs.runs}) == 1
         typical = records.typical(metric, above, below) if lone else None
         interval, wide = (
-            _widened(statistics.mean_interval(differences, level, _least_spread(metric)), typical, times)
+            _widened(statistics.mean_interval(differences, level, _least_spread(metric)), typical, 1 + times**2)
             for level in (CONFIDENCE, 1 - (1 - CONFIDENCE) / others)
         )
         how = f"paired over {len(differences)} {pairs.units}"
@@ -326,9 +329,11 @@ def _compare(
         typical = records.typical(metric, above, below) if len(differences) == 1 else None
         nothing = alike([*differences, 0.0])  # the same run by run, whatever it is measured on
         floor = None if len(differences) == 1 else 0.0 if nothing else FLOORS.get(metric_of(metric).unit, 0.0)
-        interval, wide, how = _single(differences[0], images, floor, typical, times, others)
+        first, second = map(len, pairs.sides)
+        interval, wide, how = _single(differences[0], images, floor, typical, 1 / first + times**2 / second, others)
         if len(differences) == 1:
-            cautions.append(f"one pair of runs: {how}")
+            how = f"{pairs.units}: {how}"
+            cautions.append(how)
     verdict, why = _decide(differences, interval, wide, relation, margin, metric, sign, others)
     if lone and typical is None:
         verdict, why = "undecided", "nothing is known of what another seed would give"
@@ -345,6 +350,7 @@ def _compare(
             {"seed": seed, "cell": json.loads(cell or "{}"), "above": first, "below": second, "difference": first - second}
             for (seed, cell), (first, second) in zip(pairs.keys, runs, strict=True)
         ],
+        "sides": dict(zip(("above", "below"), pairs.sides, strict=True)) if len(pairs.values) == 1 else None,
         "interval": None if interval is None else interval.to_json(),
         "test": statistics.paired(differences).to_json() if len(differences) > 1 else None,
         "images": images or None,
@@ -365,22 +371,28 @@ class _Pairs:
         values: of each pair.
         runs: seed and cell of all that was averaged.
         by_cell: whether cells are the pairs.
+        sides: of a single pair, the values that each of its two is the mean of.
     """
 
     keys: list[Key]
     values: list[tuple[float, float]]
     runs: list[Key]
     by_cell: bool
+    sides: tuple[list[float], list[float]]
 
     @property
     def units(self) -> str:
         """What the pairs are."""
+        if len(self.values) == 1:
+            counts = [len(side) for side in self.sides]
+            several = ["one run" if count == 1 else f"the mean of {count} seeds" for count in counts]
+            return "one pair of runs" if counts == [1, 1] else " against ".join(several)
         cells = len({cell for _, cell in self.runs})
         return "cells, seeds averaged" if self.by_cell else "seeds" if cells == 1 else f"seeds, {cells} cells averaged"
 
 
 def _paired(above: Selection, below: Selection, records: Groups, metric: str) -> _Pairs:
-    """Pair the values of two groups by seed, or by the factors that neither of them fixes."""
+    """Pair the values of two groups by seed, or by the factors that neither of them fixes; of one pair take all seeds there are."""
     told = records.told(above, metric), records.told(below, metric)
     fixed = {*above.where, *below.where}
     shared = {name for results in told for result, _ in results for name in result.cell} - fixed
@@ -402,7 +414,12 @@ def _paired(above: Selection, below: Selection, records: Groups, metric: str) ->
     for seed, cell in both:
         pairs.setdefault((None, cell) if by_cell else (seed, cell if len(cells) == 1 else ""), []).append((seed, cell))
     values = [(float(np.mean([first[key] for key in keys])), float(np.mean([second[key] for key in keys]))) for keys in pairs.values()]
-    return _Pairs(list(pairs), values, both, by_cell)
+    sides = ([one for one, _ in values[:1]], [other for _, other in values[:1]])
+    if len(values) == 1 and all(len(records.seed_counts(group)) == 1 for group in (above, below)):
+        # One run beside several of one recipe: the mean of all that there are says more than the one of the same seed.
+        sides = records.by_seed(above, metric), records.by_seed(below, metric)
+        values = [(float(np.mean(sides[0])), float(np.mean(sides[1])))]
+    return _Pairs(list(pairs), values, both, by_cell, sides)
 
 
 def _images_evidence(keys: Sequence[Key], above: Selection, below: Selection, records: Groups, metric: str) -> dict[str, Any]:
@@ -446,7 +463,7 @@ def _images_of(result: Result, split: str) -> tuple[Any, ...]:
 
 
 def _single(
-    difference: float, images: Mapping[str, Any], floor: float | None, typical: Typical | None, times: float, others: int
+    difference: float, images: Mapping[str, Any], floor: float | None, typical: Typical | None, weight: float, others: int
 ) -> tuple[Interval | None, Interval | None, str]:
     """Intervals of a difference that has no spread of its own, by its images or a floor, and by the spread over seeds of others."""
     if not images and floor is None and typical is None:
@@ -454,26 +471,26 @@ def _single(
     error = float(images["image_deviation"]) if images else floor or 0.0
     intervals = []
     for level in (CONFIDENCE, 1 - (1 - CONFIDENCE) / others):
-        half = _reach_of(typical, times, level, error)
+        half = _reach_of(typical, weight, level, error)
         intervals.append(Interval(difference, difference - half, difference + half, "images and typical seed spread", level))
     parts = ["its images"] if images else [f"a floor of {floor:g}"] if floor else []
     parts += [f"the spread over seeds of {typical.whose}"] if typical is not None else []
     return intervals[0], intervals[1], f"judged by {' and '.join(parts)}" if parts else "the same with every seed"
 
 
-def _reach_of(typical: Typical | None, times: float, level: float, error: float = 0.0) -> float:
-    """How far a difference of one run and so many times another may be off by its seeds, and by an error of a known size."""
+def _reach_of(typical: Typical | None, weight: float, level: float, error: float = 0.0) -> float:
+    """How far a difference may be off by its seeds, ``weight`` times the variance of one run, and by an error of a known size."""
     spread = Spread(0.0, 0) if typical is None else typical.spread
-    # `new_run_interval` of one value reckons with twice the variance of one run; a run less so many times another has this much.
-    spread = replace(spread, variance=spread.variance * (1 + times**2) / 2)
+    # `new_run_interval` of one value reckons with twice the variance of one run.
+    spread = replace(spread, variance=spread.variance * weight / 2)
     return statistics.new_run_interval([0.0], typical=spread, floor=error, confidence=level).high
 
 
-def _widened(interval: Interval, typical: Typical | None, times: float) -> Interval:
-    """An interval over cells that have one seed, with what that seed may add to all of them."""
+def _widened(interval: Interval, typical: Typical | None, weight: float) -> Interval:
+    """An interval over cells that have one seed, with what that seed may add to all of them; ``weight`` as for `_reach_of`."""
     if typical is None:
         return interval
-    half = math.hypot(interval.high - interval.estimate, _reach_of(typical, times, interval.confidence))
+    half = math.hypot(interval.high - interval.estimate, _reach_of(typical, weight, interval.confidence))
     method = f"{interval.method}, and typical seed spread"
     return replace(interval, low=interval.estimate - half, high=interval.estimate + half, method=method)
 
@@ -550,6 +567,8 @@ def _stated(claim: Shape, records: Groups) -> _Found:
         cautions = (f"the spread over seeds is that of {typical.whose}",)
     else:
         interval = None
+    if interval is not None:
+        interval = _possible(interval, metric, [result for result, _ in told])
     held = sum(_inside(value, low, high, belong) for value in each)
     half = 0.5 if whole else 0.0  # a mean between 2.5 and 4.5 is one of 3 or 4
     if interval is None:
@@ -568,6 +587,15 @@ def _stated(claim: Shape, records: Groups) -> _Found:
     )
     evidence |= {"values": values, "mean": mean, "interval": None if interval is None else interval.to_json()}
     return _Found(verdict, mean_words(values, write), sentence, evidence, cautions)
+
+
+def _possible(interval: Interval, metric: str, results: Sequence[Result]) -> Interval:
+    """As much of an interval as a metric of some runs can have: no share of over 1, and no epoch after the last."""
+    name, unit = metric.partition("@")[0].partition(":")[0], metric_of(metric).unit
+    dated = unit in ("epoch", "epochs")
+    low = -math.inf if name in SIGNED else 1.0 if dated or name == "confusion-rank" else 0.0
+    high = 1.0 if name in SHARES else max(math.ceil(result.recipe["train"]["epochs"]) for result in results) if dated else math.inf
+    return replace(interval, low=min(max(interval.low, low), interval.estimate), high=max(min(interval.high, high), interval.estimate))
 
 
 def _reach(relation: str, limits: Sequence[float], metric: str) -> tuple[float, float]:

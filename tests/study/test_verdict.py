@@ -465,6 +465,48 @@ def test_the_spread_of_a_single_run_is_taken_from_its_own_kind_where_that_has_on
     assert any("the spread over seeds of the study's other runs" in caution for caution in without.cautions)
 
 
+def test_one_run_is_held_against_the_mean_of_all_seeds_of_another(tmp_path: Path) -> None:
+    """Not against the one that happens to have its seed; and the mean scatters by a third of the variance of a run."""
+    values = [0.880, 0.884, 0.891]
+    written = order(above={"run": "alone"}, below=[{"run": "plain"}])
+    found = verdict_of(tmp_path, written, lambda s: [result_of(s, "alone", 0, 0.92), *runs_of(s, "plain", values)])
+    (told,) = found.evidence["comparisons"]
+    assert told["interval"]["estimate"] == pytest.approx(0.92 - np.mean(values))
+    assert told["sides"] == {"above": [0.92], "below": values}
+    seeds = scipy.stats.t.ppf(0.975, 2) * np.std(values, ddof=1) * np.sqrt(1 + 1 / 3)
+    images = scipy.stats.norm.ppf(0.975) * told["images"]["image_deviation"]
+    assert told["interval"]["high"] - told["interval"]["estimate"] == pytest.approx(np.hypot(seeds, images), rel=1e-6)
+    assert "one run against the mean of 3 seeds: judged by its images and the spread over seeds of the runs compared" in found.sentence
+
+
+def test_no_interval_reaches_beyond_what_can_be(tmp_path: Path) -> None:
+    def shape(metric: str, *claimed: float) -> str:
+        return claim("shape", of={"run": "plain"}, metric=metric, relation="between", claimed=list(claimed))
+
+    def made(s: Study) -> list[Result]:
+        return [result_of(s, "plain", seed, 0.9, curve=[0.8] * best + [0.9] + [0.8] * (2 - best)) for seed, best in enumerate((0, 1, 2))]
+
+    interval = verdict_of(tmp_path, shape("best_epoch", 1, 3), made).evidence["interval"]
+    last = made(study_of(tmp_path, shape("best_epoch", 1, 3)))[0].recipe["train"]["epochs"]
+    assert (interval["low"], interval["high"]) == (1, min(last, 2 + scipy.stats.t.ppf(0.975, 2) / np.sqrt(3)))
+
+    def apart(s: Study) -> list[Result]:
+        histories = [[{"epoch": 1, "train": {"accuracy": 0.9 + gap}, "validation": {"accuracy": 0.9}}] for gap in (0.0, 0.02, 0.04)]
+        return [result_of(s, "plain", seed, 0.9, history=history) for seed, history in enumerate(histories)]
+
+    assert verdict_of(tmp_path, shape("gap", -0.1, 0.1), apart).evidence["interval"]["low"] < 0, "training can be behind"
+    assert verdict_of(tmp_path, shape("distance", 0, 0.1), apart).evidence["interval"]["low"] == 0
+    loss = verdict_of(
+        tmp_path,
+        claim("number", of={"run": "plain"}, metric="test.loss", claimed="0.3"),
+        lambda s: [
+            result_of(s, "plain", seed, 0.9, evaluation={"test": part_of(np.ones(IMAGES, bool), loss)})
+            for seed, loss in enumerate((0.01, 0.3, 0.6))
+        ],
+    )
+    assert loss.evidence["one_run_interval"]["low"] == 0
+
+
 def test_what_would_refute_alone_and_not_among_many_says_so(tmp_path: Path) -> None:
     def made(s: Study) -> list[Result]:
         rivals = [result_of(s, "grid", seed, 0.92 + 0.007 * (seed == 1), cell) for cell in cells(s, "grid") for seed in range(3)]
