@@ -322,7 +322,8 @@ def crossed_bootstrap_interval(
         seed_weights = 1 + math.sqrt(seeds / (seeds - 1)) * student / normal * (seed_weights - 1)
     drawn = ((seed_weights @ patterns) * image_weights).sum(1) / (seeds * images)
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(gains.mean()), float(low), float(high), f"bootstrap over {seeds} seeds and {images:,} images", confidence)
+    plural = f"{seeds} seed{'' if seeds == 1 else 's'}"
+    return Interval(float(gains.mean()), float(low), float(high), f"bootstrap over {plural} and {images:,} images", confidence)
 
 
 def _patterns(gains: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:

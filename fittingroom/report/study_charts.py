@@ -9,7 +9,7 @@ import math
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Literal, TypeGuard
 
 from markupsafe import Markup
@@ -254,7 +254,7 @@ def _spoken(row: Estimate, unit: Unit) -> str:
 def seed_strip(values: Sequence[float], scale: Limits) -> Markup:
     """Draw one dot a seed and their mean on a line that reaches from one end of a scale to the other; as a cell of a table.
 
-    What lies outside of the scale is not drawn: the figures stand beside it.
+    What lies outside of the scale is an arrow at that end of the line: the figures stand beside it.
     """
     low, high = scale
 
@@ -266,6 +266,9 @@ def seed_strip(values: Sequence[float], scale: Limits) -> Markup:
     if len(values) > 1 and low <= (mean := sum(values) / len(values)) <= high:
         parts.append(element("line", class_="mean-line", x1=x(mean), x2=x(mean), y1=1, y2=17))
     parts += [element("circle", class_="seed-dot", cx=x(value), cy=9, r=3.5) for value in inside]
+    arrows = {"0%": ("M0 9l7 -4.5v9z", min(values) < low), "100%": ("M0 9l-7 -4.5v9z", max(values) > high)} if values else {}
+    drawn = [(end, element("path", class_="seed-dot", d=shape)) for end, (shape, there) in arrows.items() if there]
+    parts += [element("svg", arrow, x=end, overflow="visible") for end, arrow in drawn]
     return element("svg", *parts, class_="strip", height=18, aria_hidden="true")
 
 
@@ -440,7 +443,9 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
-def scatter(name: str, points: Sequence[Point], *, title: str, axis: str, unit: Literal["seconds", "count"]) -> Markup:
+def scatter(
+    name: str, points: Sequence[Point], *, title: str, axis: str, unit: Literal["seconds", "count"], ranked: bool = True
+) -> Markup:
     """Draw accuracy against cost, the latter on a logarithmic axis, with the Pareto front: the runs that none betters in both.
 
     Runs on the front are filled and numbered; the others are hollow and say their name when pointed at.
@@ -451,6 +456,7 @@ def scatter(name: str, points: Sequence[Point], *, title: str, axis: str, unit: 
         title: what the chart shows; for those who cannot see it.
         axis: what the cost is.
         unit: how costs are written.
+        ranked: whether costs can be compared; where they cannot, there is no front.
     """
     width, height, left, right, top, bottom = 400, 300, 48, 16, 14, 44
     known: list[float] = [number for point in points for number in (point.y, *(point.interval or ()))]
@@ -466,9 +472,10 @@ def scatter(name: str, points: Sequence[Point], *, title: str, axis: str, unit: 
     def y(value: float) -> float:
         return top + (height - top - bottom) * (high - value) / (high - low)
 
-    front = pareto_front([(point.x, point.y) for point in points])
-    spoken = "Not bettered in both, cheapest first: " + "; ".join(
-        f"{points[index].label} {percent(points[index].y)} at {_cost(points[index].x, unit)}" for index in front
+    front = pareto_front([(point.x, point.y) for point in points]) if ranked else []
+    told = "Not bettered in both, cheapest first: " if front else ""
+    spoken = told + "; ".join(
+        f"{points[index].label} {percent(points[index].y)} at {_cost(points[index].x, unit)}" for index in front or range(len(points))
     )
     parts = [element("title", title, id=f"{name}-title"), element("desc", spoken, id=f"{name}-desc")]
     for tick in y_ticks:
@@ -478,10 +485,10 @@ def scatter(name: str, points: Sequence[Point], *, title: str, axis: str, unit: 
         parts.append(element("line", class_="grid", x1=x(tick), x2=x(tick), y1=top, y2=height - bottom))
         parts.append(element("text", _cost(tick, unit), class_="tick", x=x(tick), y=height - bottom + 17, text_anchor="middle"))
     parts.append(element("text", axis, class_="tick name", x=width - right, y=height - 6, text_anchor="end"))
-    steps = [f"M{x(points[front[0]].x):.1f} {y(points[front[0]].y):.1f}"]
-    for _, after in pairwise(front):
-        steps.append(f"H{x(points[after].x):.1f}V{y(points[after].y):.1f}")
-    parts.append(element("path", class_="front", d="".join(steps)))
+    steps = [f"M{x(points[first].x):.1f} {y(points[first].y):.1f}" for first in front[:1]]
+    steps += [f"H{x(points[after].x):.1f}V{y(points[after].y):.1f}" for after in front[1:]]
+    if steps:
+        parts.append(element("path", class_="front", d="".join(steps)))
     for index, point in enumerate(points):
         if index not in front:
             parts.append(_dot(point, x(point.x), y, "", unit))

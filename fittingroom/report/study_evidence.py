@@ -5,7 +5,6 @@ It reads what `fittingroom.study.verdict.judge` put into ``Verdict.evidence``; n
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,8 +22,10 @@ __all__ = ["Evidence", "Finding", "evidence"]
 
 MOST_ROWS = 24
 """Longer tables of pairs are left to the command line's JSON; their dots are drawn all the same."""
-MOST_COMPARED = 12
-"""Of more groups those are shown that say most of the verdict; the command line's JSON has all."""
+MOST_DRAWN = 12
+"""Of more groups those are drawn that say most of the verdict; the table has all."""
+LEAST_PAIRS = 6
+"""With fewer pairs tests by signs alone can never call a difference real at 5 %."""
 CHECKS = {"fails": "failed", "holds": "held", "cannot tell": "undecided"}
 """The sign of each outcome of a check."""
 
@@ -70,7 +71,7 @@ def evidence(name: str, study: Study, verdict: Verdict) -> Evidence:
     if found.get("findings"):
         return Evidence(findings=[_finding(one) for one in found["findings"]])
     if isinstance(claim, Order | Shape) and found.get("comparisons"):
-        return _compared(name, study, claim.metric, found["comparisons"])
+        return _compared(name, study, claim.metric, found)
     if isinstance(claim, Number | Shape) and found.get("values"):
         return _measured(name, study, claim, found)
     if isinstance(claim, Count) and found.get("counts"):
@@ -84,7 +85,8 @@ def _unit(metric: str) -> Unit:
 
 def _measured(name: str, study: Study, claim: Number | Shape, found: Mapping[str, Any]) -> Evidence:
     """Return the values of all seeds with the interval that the claimed figure was held against."""
-    metric, unit = claim.metric, _unit(claim.metric)
+    # Shares are written as the report writes them: what stands in the table's cell stands here.
+    metric, unit = claim.metric, _unit(claim.metric) if "%" in str(claim.claimed) else "plain"
     values, mean = [float(value) for value in found["values"]], float(found["mean"])
     interval = found.get("one_run_interval") or found.get("interval")
     row = Estimate(selection_labels(study, [claim.of])[0], values, mean, _bounds(interval))
@@ -97,6 +99,7 @@ def _measured(name: str, study: Study, claim: Number | Shape, found: Mapping[str
     facts = [
         ("mean", write(mean, unit)),
         ("standard deviation", "" if deviation is None else _apart(deviation, unit)),
+        ("rule", found.get("rule", "")),
         ("one more run", _interval(found.get("one_run_interval"), unit)),
         ("mean of ever more seeds", _interval(found.get("mean_interval") or found.get("interval"), unit)),
         ("the same, on our images", _interval(found.get("same_images_interval"), unit)),
@@ -107,39 +110,71 @@ def _measured(name: str, study: Study, claim: Number | Shape, found: Mapping[str
     return Evidence([(metric_words(metric), chart)], [(key, words) for key, words in facts if words])
 
 
-def _compared(name: str, study: Study, metric: str, comparisons: Sequence[Mapping[str, Any]]) -> Evidence:
-    """Return the values of all groups, and their differences pair by pair against no difference."""
-    unit = _unit(metric)
-    left_out, comparisons = comparisons[MOST_COMPARED:], comparisons[:MOST_COMPARED]
+def _compared(name: str, study: Study, metric: str, found: Mapping[str, Any]) -> Evidence:
+    """Return the values of all groups, and their differences pair by pair against what they must exceed.
+
+    Of several comparisons the first decides: it is told in full, the others in a table.
+    """
+    unit, comparisons = _unit(metric), found["comparisons"]
     compared = [comparisons[0]["above"], *(part["below"] for part in comparisons)]
-    above, *below = selection_labels(study, [Selection(**selection) for selection in compared])
+    above, *others = selection_labels(study, [Selection(**selection) for selection in compared])
+    below = [f"{part['times']:g} × {label}" if part["times"] != 1 else label for label, part in zip(others, comparisons, strict=True)]
+    told = [(part, other) for part, other in zip(comparisons, below, strict=True) if part["pairs"]]
     groups: dict[str, list[float]] = {}
-    differences = []
-    facts: list[tuple[str, str]] = []
-    below = [f"{part['times']:g} × {label}" if part["times"] != 1 else label for label, part in zip(below, comparisons, strict=True)]
-    for other, part in zip(below, comparisons, strict=True):
-        pairs = part["pairs"]
-        groups.setdefault(above, [float(pair["above"]) for pair in pairs])
-        groups.setdefault(other, [float(pair["below"]) for pair in pairs])
-        if pairs:
-            interval = part["interval"]
-            mean = None if interval is None else float(interval["estimate"])
-            differences.append(Estimate(f"{above} less {other}", [float(pair["difference"]) for pair in pairs], mean, _bounds(interval)))
-        against = f"against {other}: " if len(comparisons) > 1 else ""
-        facts += [(f"{against}{key}", words) for key, words in _comparison_facts(part, unit) if words]
-    if left_out:
-        verdicts = Counter(part["verdict"] for part in left_out)
-        facts.append((f"against {len(left_out)} more", ", ".join(f"{verdict} {count}" for verdict, count in verdicts.items())))
+    for part, other in told[:MOST_DRAWN]:
+        groups.setdefault(above, _values(part, "above"))
+        groups.setdefault(other, _values(part, "below"))
+    differences = [
+        Estimate(
+            f"{above} less {other}",
+            [float(pair["difference"]) for pair in part["pairs"]],
+            None if part["interval"] is None else float(part["interval"]["estimate"]),
+            _bounds(part["interval"]),
+        )
+        for part, other in told[:MOST_DRAWN]
+    ]
     charts = []
-    if rows := [Estimate(label, values, sum(values) / len(values)) for label, values in groups.items() if values]:
+    if groups:
+        rows = [Estimate(label, values, sum(values) / len(values)) for label, values in groups.items()]
         title = metric_words(metric)
         charts.append((title, study_charts.dot_intervals(f"{name}-values", rows, title=title, unit=unit)))
-    if differences:
-        title, apart, zero = "differences, pair by pair", _apart_unit(unit), [(0.0, "no difference")]
-        charts.append((title, study_charts.dot_intervals(f"{name}-pairs", differences, title=title, unit=apart, references=zero)))
-    listed = [(part, other) for part, other in zip(comparisons, below, strict=True) if 0 < len(part["pairs"]) <= MOST_ROWS]
-    tables = [_pairs_table(part, (above, other), unit) for part, other in listed]
+        title, apart = "differences, pair by pair", _apart_unit(unit)
+        drawn = study_charts.dot_intervals(f"{name}-pairs", differences, title=title, unit=apart, references=_limits(found, unit))
+        charts.append((title, drawn))
+    first, rival = comparisons[0], below[0]
+    facts = [("decided against", rival)] if len(below) > 1 else []
+    facts += [(key, words) for key, words in _comparison_facts(first, unit) if words]
+    tables = [_comparisons_table(comparisons, below, unit)] if len(below) > 1 else []
+    if 1 < len(first["pairs"]) <= MOST_ROWS:
+        tables.append(_pairs_table(first, (above, rival), unit))
     return Evidence(charts, facts, [], tables)
+
+
+def _values(part: Mapping[str, Any], side: str) -> list[float]:
+    """The values of a side of a comparison: one a pair, or all seeds where a single run is held against their mean."""
+    return [float(value) for value in part["sides"][side]] if part["sides"] else [float(pair[side]) for pair in part["pairs"]]
+
+
+def _limits(found: Mapping[str, Any], unit: Unit) -> list[tuple[float, str]]:
+    """Return no difference, and how large one must be, or may be, where that is something else; to be drawn."""
+    margin = float(found["margin"])
+    if not margin:
+        return [(0.0, "no difference")]
+    limit = -margin if found["relation"] == "at least" else margin
+    return [(0.0, "no difference"), (limit, f"{'allowed' if limit < 0 else 'claimed'}: {write(limit, _apart_unit(unit))}")]
+
+
+def _comparisons_table(comparisons: Sequence[Mapping[str, Any]], below: Sequence[str], unit: Unit) -> Table:
+    """Return a row for each group that must lie below, in the order of how much they say of the verdict."""
+    level = (comparisons[0]["corrected"] or {}).get("confidence")
+    rows = []
+    for part, other in zip(comparisons, below, strict=True):
+        interval = part["interval"]
+        difference = "—" if interval is None else write(float(interval["estimate"]), _apart_unit(unit))
+        ends = [_ends(part[which], unit) for which in ("interval", "corrected")]
+        rows.append([other, part["verdict"], difference, *ends, part["why"]])
+    refutes = f"{level * 100:.4g} %: refutes" if level else ""
+    return "One by one", ["against", "verdict", "difference", "95 %: supports", refutes, "why"], rows
 
 
 def _apart_unit(unit: Unit) -> Unit:
@@ -151,8 +186,11 @@ def _comparison_facts(part: Mapping[str, Any], unit: Unit) -> list[tuple[str, st
     test, images = part["test"], part["images"]
     facts = [("verdict", part["verdict"]), ("difference", _interval(part["interval"], _apart_unit(unit))), ("how", part["how"])]
     if test:
-        tests = {"t test": "p_value", "sign flips": "sign_flip_p", "signs": "sign_p"}
-        facts.append(("p", ", ".join(f"{name} {p_value(test[key])}" for name, key in tests.items())))
+        tests = {"sign flips": "sign_flip_p", "signs": "sign_p"}
+        facts.append(("p", f"{p_value(test['p_value'])} by the t test, which decides"))
+        pairs = len(part["pairs"])
+        least = f" ({pairs} pairs cannot bring them below {0.5 ** (pairs - 1):.3g})" if pairs < LEAST_PAIRS else ""
+        facts.append(("p without a bell curve", ", ".join(f"{p_value(test[key])} by {name}" for name, key in tests.items()) + least))
     if images:
         only = [f"{one['only_above']:,} against {one['only_below']:,} (p {p_value(one['p_value'])})" for one in images["mcnemar"]]
         facts.append((f"right in one only, of {images['images']:,} images", "; ".join(only)))
@@ -179,6 +217,13 @@ def _finding(found: Mapping[str, Any]) -> Finding:
 
 def _bounds(interval: Mapping[str, Any] | None) -> Limits | None:
     return None if interval is None else (float(interval["low"]), float(interval["high"]))
+
+
+def _ends(interval: Mapping[str, Any] | None, unit: Unit) -> str:
+    if interval is None:
+        return "—"
+    low, high = (write(float(interval[edge]), _apart_unit(unit)).removesuffix("\u202fpoints") for edge in ("low", "high"))
+    return f"{low} to {high}"
 
 
 def _interval(interval: Mapping[str, Any] | None, unit: Unit) -> str:

@@ -96,7 +96,7 @@ def _sentences(
     if depend:
         words.append(f"These pairs do not simply add up: {'; '.join(depend)}. A factor’s average then hides what it does in either case.")
     elif pairs:
-        words.append("No two factors depend on one another beyond noise: their effects simply add up.")
+        words.append("No two factors are seen to depend on one another beyond noise.")
     return words
 
 

@@ -6,6 +6,7 @@ complete without its script, which only adds the light switch.
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -107,6 +108,7 @@ def render(view: StudyView) -> str:
         facts=_facts(variations, progress),
         notices=_notices(view, variations, progress),
         claims=_claims(view, variations),
+        readings=_readings(view.study),
         runs=_runs(variations),
         searches=_searches(view.study),
         curves=_curves(view, variations),
@@ -256,8 +258,9 @@ def _notices(view: StudyView, variations: Sequence[Variation], progress: _Progre
         notices.append(f"Measured on the test images after every epoch, so no estimate for unseen images: {_by_run(on_test, variations)}.")
     codes = _codes(view.results)
     if earlier := sum(count for (model, code), count in codes.items() if code != fingerprint(model)):
-        whose = f"{earlier:,} of {text.plural(len(view.results), 'run')}"
-        notices.append(f"Made by an earlier state of the code, so that they would be run again unless kept: {whose}.")
+        whose = f"{earlier:,} of {text.plural(codes.total(), 'run')}"
+        meaning = "which need not change a figure; `study run` makes such runs again unless told to keep them"
+        notices.append(f"Made by an earlier state of the code, {meaning}: {whose}.")
     if several := [model for model, count in Counter(model for model, _ in codes).items() if count > 1]:
         notices.append(f"Runs of one model were made by different states of the code, see the environment: {', '.join(several)}.")
     return notices
@@ -272,7 +275,23 @@ def _by_run(some: Sequence[Variation], variations: Sequence[Variation], most: in
 
 def _codes(results: Sequence[Result]) -> Counter[tuple[str, str]]:
     """Return how many runs were made of each model by each state of the code: fingerprints are of a model and what it builds on."""
-    return Counter((str(result.recipe.get("model", {}).get("name", "")), result.code) for result in results)
+    # Variations can share a training.
+    distinct = {(json.dumps(result.recipe, sort_keys=True), result.seed, result.code): result for result in results}
+    return Counter((str(result.recipe.get("model", {}).get("name", "")), result.code) for result in distinct.values())
+
+
+def _readings(study: Study) -> list[str]:
+    """Say in what ways the report can be read, and what each of them sets."""
+    told = []
+    for factor, values in study.readings.items():
+        levels = study.factors.get(factor, factor)
+        ways = []
+        for value in values:
+            changes = levels[str(value)] if isinstance(levels, Mapping) else {}
+            set_to = ", ".join(f"{key} = {text.value(item)}" for key, item in text.flatten(changes).items())
+            ways.append(f"{cell_words(study, {factor: value})}{f' ({set_to})' if set_to else ''}")
+        told.append(f"It can be read as {' or as '.join(ways)}; a claim that leaves this open is judged for each.")
+    return told
 
 
 def _claims(view: StudyView, variations: Sequence[Variation]) -> list[dict[str, Any]]:
@@ -453,10 +472,12 @@ def _cost(variations: Sequence[Variation]) -> list[tuple[str, Markup, list[dict[
         costs = [(v, v.seconds if unit == "seconds" else v.size("multiply_adds")) for v in there]
         points = [_point(v, float(cost)) for v, cost in costs if cost]
         if points and max(point.x for point in points) > 1.05 * min(point.x for point in points):
-            front = study_charts.pareto_front([(point.x, point.y) for point in points])
+            # Times of different machines put nobody in front of anybody.
+            ranked = unit == "count" or len({result.machine for v in there for result in v.results}) == 1
+            front = study_charts.pareto_front([(point.x, point.y) for point in points]) if ranked else []
             listed = [{"label": points[i].label, "anchor": points[i].anchor, "accuracy": text.percent(points[i].y)} for i in front]
             title = f"Accuracy{f' on {data}' if len(by_data) > 1 else ''} against {axis}"
-            drawn = study_charts.scatter(f"cost-{unit}-{number}", points, title=title, axis=axis, unit=unit)
+            drawn = study_charts.scatter(f"cost-{unit}-{number}", points, title=title, axis=axis, unit=unit, ranked=ranked)
             charted.append((title, drawn, listed))
     return charted
 
@@ -523,5 +544,5 @@ def _environments(results: Sequence[Result]) -> dict[str, Any] | None:
 def _timing_note(results: Sequence[Result]) -> str:
     """Return a warning where the times come from machines that cannot be compared."""
     machines = {result.machine for result in results}
-    told = "The times are of different processors, kernels, devices or numbers of threads: compare them with care."
+    told = "The training times are of different processors, kernels, devices or numbers of threads, so that nobody is in front there."
     return told if len(machines) > 1 else ""

@@ -14,7 +14,7 @@ SPACE = "\u202f"  # narrow and unbreakable: the number and its sign stay togethe
 
 def percent(share: float, digits: int = 1) -> str:
     """Return ``92.4 %`` for 0.924."""
-    return f"{share * 100:.{digits}f}{SPACE}%"
+    return f"{share * 100:.{digits}f}{SPACE}%".replace("-", "−")
 
 
 def points(share: float, digits: int = 1) -> str:

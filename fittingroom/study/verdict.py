@@ -344,6 +344,7 @@ def _compare(
         "below": {"run": below.run, "where": dict(below.where)},
         "times": times,
         "verdict": verdict,
+        "why": why,
         "sentence": order_sentence(names, interval, metric, how, why),
         "measured": "" if interval is None else difference_words(interval, metric),
         "pairs": [
@@ -352,7 +353,8 @@ def _compare(
         ],
         "sides": dict(zip(("above", "below"), pairs.sides, strict=True)) if len(pairs.values) == 1 else None,
         "interval": None if interval is None else interval.to_json(),
-        "test": statistics.paired(differences).to_json() if len(differences) > 1 else None,
+        "corrected": None if wide is None or others == 1 else wide.to_json(),
+        "test": statistics.paired(differences).to_json() if len(differences) > 1 and metric not in COUNTED else None,
         "images": images or None,
         "how": how,
         "cautions": cautions,

@@ -37,7 +37,10 @@ def claimed_words(claim: Claim, first: str, others: str) -> str:
     if isinstance(claim, Number | Count):
         return claim.claimed
     if isinstance(claim, Order):
-        return f"{first} {claim.relation} {others}"
+        if not claim.margin:
+            return f"{first} {claim.relation} {others}"
+        margin = f"{100 * claim.margin:g} points" if metric_of(claim.metric).unit == "share" else f"{claim.margin:g}"
+        return f"{first} above {others} by over {margin}" if claim.relation == "above" else f"{first} not over {margin} behind {others}"
     if isinstance(claim, Shape):
         words = {"less": "less than", "greater": "more than", "between": "between"}[claim.relation]
         words += f" {claim.times:g} ×" if claim.times != 1 else ""
@@ -63,7 +66,7 @@ def writer(metric: str, percent: bool = False) -> Callable[[float], str]:
 
 
 def apart_words(value: float, metric: str) -> str:
-    """A distance between two values of a metric, with its unit."""
+    """A distance between two values of a metric, with its unit: ``1.25 points``."""
     return f"{100 * value:.2f} points" if metric_of(metric).unit == "share" else f"{writer(metric)(value)}"
 
 

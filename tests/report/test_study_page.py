@@ -139,9 +139,12 @@ def test_of_many_rivals_those_are_shown_that_decide() -> None:
     many, halved = judge(study, view.results)
     shown = evidence("many", study, many)
     assert len(many.evidence["comparisons"]) == 71
-    assert len(shown.tables) == 12
-    name, words = shown.facts[-1]
-    assert (name, sum(map(int, re.findall(r"\d+", words)))) == ("against 59 more", 59)
+    (title, columns, rows), (_, pairs, _) = shown.tables
+    assert (title, len(rows), len({row[0] for row in rows})) == ("One by one", 71, 71)
+    assert columns[4] == "99.93 %: refutes"
+    assert rows[0][1] == many.verdict, "the first decides"
+    assert shown.facts[0] == ("decided against", rows[0][0]) == ("decided against", pairs[2])
+    assert str(shown.charts[0][1]).count('class="row-name"') >= 13, "the twelve that say most are drawn"
     assert evidence("half", study, halved).tables[0][1][2].startswith("0.5 × ")
     assert claimed_words(best_of_all, *selection_labels(study, [one, other])).endswith(" above each of factorial")
 
@@ -162,7 +165,8 @@ def test_a_study_in_part_and_reduced_says_so_at_the_top() -> None:
     assert "Not run at all: svc-rbf, random-forest, logistic-regression" in page
     assert "different states of the code, see the environment: basic." in page
     assert "different processors, kernels, devices or numbers of threads" in page
-    assert "an earlier state of the code, so that they would be run again unless kept: 6 of 6 runs." in page
+    assert "Made by an earlier state of the code, which need not change a figure; " in page
+    assert "unless told to keep them: 6 of 6 runs." in page
     for words in ("runs done", "Reduced", "different states"):
         assert words not in Reader(page_of("factorial")).text
 
