@@ -53,6 +53,7 @@ COARSE = 400  # boxes of a class to begin with; more than the pairs of a class o
 COLUMNS = ("precision", "recall", "f1")
 Limit = tuple[Fraction, Fraction]
 Own = tuple[Limit, ...]
+NOTHING = Fraction(0)
 ANYTHING: Limit = (Fraction(-1), Fraction(2))
 
 
@@ -109,8 +110,9 @@ def decide(supports: Sequence[int], constraints: Sequence[Constraint], effort: f
 def smallest_clash(supports: Sequence[int], constraints: Sequence[Constraint], effort: float = 1.0) -> tuple[list[Constraint], str]:
     """Shrink figures that clash to a few that still do.
 
-    One figure that cannot occur is looked for first, then one quantity that is printed twice, differently, then the figures of one
-    class. Else figures are left out, whole columns first and then one by one, as long as the rest is proven to clash.
+    One figure that cannot occur is looked for first, then the figures of one class, then one quantity that is printed twice,
+    differently, then an average that its own column cannot have. Else figures are left out, whole columns first and then one by one, as
+    long as the rest is proven to clash.
 
     Returns:
         The figures, and what is known of their number: ``minimum`` (no fewer figures of this table clash), ``minimal`` (leaving
@@ -126,7 +128,7 @@ def smallest_clash(supports: Sequence[int], constraints: Sequence[Constraint], e
         return of_class, "minimum"
     if len(of_class) == 3:
         return of_class, "minimal"
-    best = of_class or _printed_twice(supports, constraints) or list(constraints)
+    best = of_class or _printed_twice(supports, constraints) or _beyond_its_column(supports, constraints) or list(constraints)
     if len(best) > 2:
         for first in _starts(supports, constraints, shrinking):
             for columns in (("f1",), ("f1", "recall", "precision")):
@@ -143,6 +145,32 @@ def _printed_twice(supports: Sequence[int], constraints: Sequence[Constraint]) -
     quantities = [(_quantity(supports, constraint.key), constraint) for constraint in constraints]
     pairs = ((one, other) for (first, one), (second, other) in combinations(quantities, 2) if first == second)
     return next(([one, other] for one, other in pairs if one.high < other.low or other.high < one.low), [])
+
+
+def _beyond_its_column(supports: Sequence[int], constraints: Sequence[Constraint]) -> list[Constraint]:
+    """The fewest figures of a column, with an average that lies beyond what they leave it; or none."""
+    known = {constraint.key: constraint for constraint in constraints}
+    found: list[list[Constraint]] = []
+    for average in constraints:
+        row, column = average.key
+        if row not in ("macro avg", "weighted avg"):
+            continue
+        weights = [Fraction(1, len(supports)) if row == "macro avg" else Fraction(support, sum(supports)) for support in supports]
+        printed = [known.get((str(index), column)) for index in range(len(supports))]
+        for above in (True, False):
+            # How far the average lies beyond its column, and by how much of that each figure would let it come if it were left out.
+            ends = [max(NOTHING, 1 - one.high if above else one.low) if one else NOTHING for one in printed]
+            reach = sum((weight * end for weight, end in zip(weights, ends, strict=True)), NOTHING)
+            beyond = reach - (1 - average.low if above else average.high)
+            left: list[Constraint] = []
+            for room, one in sorted(((weights[i] * ends[i], one) for i, one in enumerate(printed) if one), key=lambda pair: pair[0]):
+                if room < beyond:
+                    beyond -= room
+                else:
+                    left.append(one)
+            if beyond > 0 and left:
+                found.append([average, *sorted(left, key=lambda one: int(one.key[0]))])
+    return min(found, key=len, default=[])
 
 
 def _quantity(supports: Sequence[int], key: Key) -> Key:

@@ -36,6 +36,7 @@ MOST_BYTES = 2_000_000
 MOST_CLASSES = 1_000
 MOST_IMAGES = 100_000_000
 LONGEST_CAPTION = 100
+TOTALS = ("total", "totals", "sum", "all", "Σ")
 MOST_DIGITS = 17  # as many as a double has; more say nothing
 
 # What a double-precision sum of a thousand terms may lie off; it decides nothing but ties.
@@ -310,16 +311,16 @@ class _Reader:
         classes: list[ClassRow] = []
         averages: dict[str, ClassRow] = {}
         accuracy: Figure | None = None
-        total: tuple[int, int] | None = None
+        totals: list[tuple[int, int]] = []
         while (row := self._row(columns, ended=bool(averages or accuracy))) is not None:
             name, cells, line = row
             kind = AVERAGES.get(_key(name))
             if kind == "accuracy":
                 accuracy, support = _accuracy(cells, line)
-                total = (support, line) if support is not None else total
+                totals += [(support, line)] if support is not None else []
             elif kind:
                 averages[kind] = _class_row(kind, cells, columns, line)
-                total = (averages[kind].support or 0, line)
+                totals += [(averages[kind].support or 0, line)]
             elif averages or accuracy:
                 self.position = line - 1  # a row of something else
                 break
@@ -327,7 +328,7 @@ class _Reader:
                 classes.append(_class_row(name, cells, columns, line))
             if len(classes) > MOST_CLASSES:
                 raise UsageError(f"line {line}: more than {MOST_CLASSES:,} classes; is this one table?")
-        _check_rows(classes, total, start + 1)
+        _check_rows(classes, totals, start + 1)
         return ReportTable(self._caption(start), start + 1, tuple(classes), averages, accuracy)
 
     def _row(self, columns: list[str], ended: bool) -> tuple[str, list[str], int] | None:
@@ -412,7 +413,8 @@ class _Reader:
 
     def _matrix(self) -> MatrixTable | None:
         start = self.position
-        rows = list(self._matrix_rows(start))
+        printed = list(self._matrix_rows(start))
+        rows = self._without_totals(start, printed)
         if len(rows) < 2:
             return None
         classes = len(rows)
@@ -420,7 +422,9 @@ class _Reader:
         if widths == {classes + 1} and [numbers[0] for _, numbers, _ in rows] == list(range(classes)):
             rows = [(str(numbers[0]), numbers[1:], line) for _, numbers, line in rows]
         wrong = next((row for row in rows if len(row[1]) != classes), None)
-        if wrong and len(widths) == 1 and {name for name, _, _ in rows} <= {*self._above(start).split()}:
+        named = all(name and name in self._above(start) for name, _, _ in rows)
+        bare = classes > 3 and not any(name for name, _, _ in rows) and abs(classes - max(widths)) == 1
+        if wrong and len(widths) == 1 and (named or bare):
             raise UsageError(f"line {start + 1}: the confusion matrix has {classes} rows and {max(widths)} columns; are rows missing?")
         if wrong and not any("[" in self.lines[line] for _, _, line in rows):
             return None  # lines that end in numbers for some other reason
@@ -432,10 +436,26 @@ class _Reader:
         counts = tuple(tuple(numbers) for _, numbers, _ in rows)
         if sum(map(sum, counts)) == 0:
             return None
-        if classes == 2 and any(name for name, _, _ in rows) and not self._is_table(start, rows):
+        if classes == 2 and rows == printed and any(name for name, _, _ in rows) and not self._is_table(start, rows):
             return None  # two lines of prose may end in two numbers each
         names = tuple(name or str(index) for index, (name, _, _) in enumerate(rows))
         return MatrixTable(self._caption(start), start + 1, names, counts)
+
+    def _without_totals(self, start: int, rows: list[tuple[str, list[int], int]]) -> list[tuple[str, list[int], int]]:
+        """The rows of a matrix without a last row or a last column of sums, which must be the sums of the others."""
+        width = len(rows[0][1]) if rows else 0
+        if len(rows) < 2 or any(len(numbers) != width for _, numbers, _ in rows):
+            return rows
+        summed = all(numbers[-1] == sum(numbers[:-1]) for _, numbers, _ in rows)
+        row = rows[-1][0].lower() in TOTALS or (summed and len(rows) == width > 2 and _is_sum(rows))
+        column = self._above(start).lower().rpartition(" ")[2] in TOTALS or (summed and width - len(rows) + row == 1)
+        for _, (*numbers, total), line in rows if column else ():
+            if total != sum(numbers):
+                raise UsageError(f"line {line + 1}: the total says {total:,}, but the numbers before it add up to {sum(numbers):,}")
+        if row and not _is_sum(rows):
+            last = rows[-1][2] + 1
+            raise UsageError(f"line {last}: the totals are not the sums of the rows above; is a row missing or a number misread?")
+        return [(name, numbers[:-1] if column else numbers, line) for name, numbers, line in (rows[:-1] if row else rows)]
 
     def _matrix_rows(self, position: int) -> Iterator[tuple[str, list[int], int]]:
         # `[[1, 2], [3, 4]]` has both rows in one line.
@@ -470,6 +490,12 @@ class _Reader:
             if text and not FENCE.fullmatch(line) and re.search(r"[^\W\d]{3}", text):
                 return text if len(text) <= LONGEST_CAPTION else ""
         return ""
+
+
+def _is_sum(rows: Sequence[tuple[str, list[int], int]]) -> bool:
+    """Whether the last of some rows is the sum of the others."""
+    *others, last = (numbers for _, numbers, _ in rows)
+    return [sum(column) for column in zip(*others, strict=True)] == last
 
 
 def _plain(line: str) -> str:
@@ -530,7 +556,7 @@ def _accuracy(cells: Sequence[str], line: int) -> tuple[Figure, int | None]:
     return figure, _support(last, [figure], line) if len(cells) > 1 and last != cells[0] else None
 
 
-def _check_rows(classes: list[ClassRow], total: tuple[int, int] | None, header: int) -> None:
+def _check_rows(classes: list[ClassRow], totals: list[tuple[int, int]], header: int) -> None:
     if len(classes) < 2:
         raise UsageError(f"line {header}: a table needs at least two classes below its header, here are {len(classes)}; are rows missing?")
     names = [row.name for row in classes]
@@ -545,8 +571,9 @@ def _check_rows(classes: list[ClassRow], total: tuple[int, int] | None, header: 
     found = sum(row.support or 0 for row in classes)
     if found == 0:
         raise UsageError(f"line {header}: all supports are 0; a table without images says nothing")
-    if total is not None and total[0] != found:
-        raise UsageError(
-            f"line {total[1]}: the supports of the {len(classes)} classes add up to {found:,}, but the table says {total[0]:,}; "
-            "is a row missing or a number misread?"
-        )
+    for total, line in totals:
+        if total != found:
+            raise UsageError(
+                f"line {line}: the supports of the {len(classes)} classes add up to {found:,}, but the table says {total:,}; "
+                "is a row missing or a number misread?"
+            )

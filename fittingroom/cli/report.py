@@ -11,7 +11,7 @@ import typer
 from fittingroom.cli.options import DataDir, Json, RunsDir
 from fittingroom.cli.output import note, print_json, print_line
 from fittingroom.cli.records import records_of
-from fittingroom.errors import UsageError
+from fittingroom.errors import RunError, UsageError, nearest
 
 __all__ = ["report"]
 
@@ -60,8 +60,12 @@ def _run(subject: str, runs_dir: Path, data_dir: Path | None, output: Path | Non
     from fittingroom.files import write_text
     from fittingroom.report import render
     from fittingroom.report.run_page import view, write_report
+    from fittingroom.study.file import shipped
 
-    found = runs.find(subject, runs_dir)
+    try:
+        found = runs.find(subject, runs_dir)
+    except RunError as error:
+        raise RunError(f"{error}{nearest(subject, shipped())}") from None
     if output is None:
         return {"run": str(found.path)}, write_report(found, data_dir=data_dir, notify=note)
     write_text(output, render(view(found, data_dir, note)))

@@ -45,6 +45,7 @@ __all__ = [
     "seeds_for_equivalence",
     "sign_flip_test",
     "sign_test",
+    "usual_spread",
 ]
 
 CONFIDENCE = 0.95
@@ -171,6 +172,21 @@ def pooled_spread(groups: Sequence[Sequence[float]]) -> Spread | None:
     if not degrees:
         return None
     return Spread(sum(float(np.square(group - group.mean()).sum()) for group in several) / degrees, degrees)
+
+
+def usual_spread(groups: Sequence[Sequence[float]]) -> Spread | None:
+    """Return the spread over seeds of the recipe in the middle, or None where no recipe has two runs.
+
+    The median of the variances within groups, each over the median that a variance of so few values has (that of chi square by its
+    degrees of freedom): unlike `pooled_spread`, it is not of those few recipes that scatter most.
+    """
+    from scipy.special import chdtri
+
+    several = [group for group in groups if len(group) > 1]
+    if not several:
+        return None
+    scaled = [float(np.var(group, ddof=1)) * (len(group) - 1) / float(chdtri(len(group) - 1, 0.5)) for group in several]
+    return Spread(float(np.median(scaled)), sum(len(group) - 1 for group in several))
 
 
 def image_variance(share: float, images: int) -> float:

@@ -185,6 +185,7 @@ def _apart_unit(unit: Unit) -> Unit:
 def _comparison_facts(part: Mapping[str, Any], unit: Unit) -> list[tuple[str, str]]:
     test, images = part["test"], part["images"]
     facts = [("verdict", part["verdict"]), ("difference", _interval(part["interval"], _apart_unit(unit))), ("how", part["how"])]
+    facts.append(("over seeds alone, cells averaged", _interval(part["over_seeds"], _apart_unit(unit))))
     if test:
         tests = {"sign flips": "sign_flip_p", "signs": "sign_p"}
         facts.append(("p", f"{p_value(test['p_value'])} by the t test, which decides"))

@@ -230,6 +230,8 @@ def _check_figure(place: str, written: str, metric: str) -> None:
     if unit == "share" and not least <= value <= 1:
         remedy = "" if "%" in written or value < 0 else f"; percentages need their sign: {written} %"
         raise UsageError(f"{place}: '{written}' is no {metric_words(metric)}, which lies between {least} and 1{remedy}")
+    if metric in COUNTED and value < 0:
+        raise UsageError(f"{place}: '{written}' is no number of {metric_words(metric)}")
     if unit != "share" and "%" in written:
         raise UsageError(f"{place}: '{written}' is a percentage, and {metric_words(metric)} is none")
 

@@ -154,9 +154,9 @@ class Groups:
         return None
 
     def shared(self, metric: str, selection: Selection) -> Spread | None:
-        """The spread over seeds that the cells of a selection's run have in common; None where there is but one such cell."""
+        """The usual spread over seeds of the cells of a selection's run: a few that diverge do not speak for all. None of one cell."""
         groups = self._families(metric, frozenset([selection.run]), map(_model, self.of(selection)))
-        return statistics.pooled_spread(groups) if len(groups) > 1 else None
+        return statistics.usual_spread(groups) if len(groups) > 1 else None
 
     def _families(
         self, metric: str, runs: frozenset[str], names: Iterable[str], recipes: frozenset[str] = frozenset()

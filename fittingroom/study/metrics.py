@@ -162,7 +162,7 @@ class Claimed:
     resolution: float
 
 
-NUMBER = re.compile(r"(?P<sign>-?)(?P<whole>\d{1,3}(?:,\d{3})+|\d+)(?:\.(?P<decimals>\d+))?\s*(?P<unit>%|k|M)?")
+NUMBER = re.compile(r"(?P<sign>-?)(?P<whole>[1-9]\d{0,2}(?:,\d{3})+|\d+)(?:\.(?P<decimals>\d+))?\s*(?P<unit>%|k|M)?")
 UNITS = {None: 1.0, "%": 0.01, "k": 1e3, "M": 1e6}
 
 
@@ -174,7 +174,8 @@ def parse_claimed(text: str) -> Claimed:
     """
     found = NUMBER.fullmatch(text.strip())
     if found is None:
-        raise UsageError(f"'{text:.40}' is no number; write the figure as printed, such as 0.90, 91.98 % or 121k")
+        remedy = f"write {text.strip().replace(',', '.'):.40}" if re.fullmatch(r"\s*-?\d+,\d+\s*%?\s*", text) else ""
+        raise UsageError(f"'{text:.40}' is no number; {remedy or 'write the figure as printed, such as 0.90, 91.98 % or 121k'}")
     decimals = found["decimals"] or ""
     unit = UNITS[found["unit"]]
     value = float(f"{found['sign']}{found['whole'].replace(',', '')}.{decimals or 0}") * unit

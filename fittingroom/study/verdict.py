@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -283,7 +284,7 @@ def _order(
     measured = told["measured"]
     for part in compared:
         part.pop("measured")
-    evidence = {"relation": claim.relation, "margin": margin, "comparisons": compared, "method": "differences paired over seeds"}
+    evidence = {"relation": claim.relation, "margin": margin, "comparisons": compared, "method": "paired differences"}
     return _Found(verdict, measured, sentence, evidence, cautions)
 
 
@@ -295,7 +296,7 @@ def _rank(verdict: str) -> int:
 def _compare(
     above: Selection, below: Selection, records: Groups, metric: str, relation: str, margin: float, sign: int, times: float, others: int
 ) -> dict[str, Any]:
-    pairs = _paired(above, below, records, metric)
+    pairs = _paired(above, below, records, metric, times)
     runs = [(first, times * second) for first, second in pairs.values]
     differences = [first - second for first, second in runs]
     images = _images_evidence(pairs.runs, above, below, records, metric) if not pairs.by_cell and times == 1 else {}
@@ -353,6 +354,7 @@ def _compare(
         ],
         "sides": dict(zip(("above", "below"), pairs.sides, strict=True)) if len(pairs.values) == 1 else None,
         "interval": None if interval is None else interval.to_json(),
+        "over_seeds": statistics.mean_interval(pairs.over_seeds).to_json() if len(pairs.over_seeds) > 1 else None,
         "corrected": None if wide is None or others == 1 else wide.to_json(),
         "test": statistics.paired(differences).to_json() if len(differences) > 1 and metric not in COUNTED else None,
         "images": images or None,
@@ -374,6 +376,7 @@ class _Pairs:
         runs: seed and cell of all that was averaged.
         by_cell: whether cells are the pairs.
         sides: of a single pair, the values that each of its two is the mean of.
+        over_seeds: where cells are the pairs, the differences of the seeds that all of them have, cells averaged.
     """
 
     keys: list[Key]
@@ -381,6 +384,7 @@ class _Pairs:
     runs: list[Key]
     by_cell: bool
     sides: tuple[list[float], list[float]]
+    over_seeds: list[float]
 
     @property
     def units(self) -> str:
@@ -393,7 +397,7 @@ class _Pairs:
         return "cells, seeds averaged" if self.by_cell else "seeds" if cells == 1 else f"seeds, {cells} cells averaged"
 
 
-def _paired(above: Selection, below: Selection, records: Groups, metric: str) -> _Pairs:
+def _paired(above: Selection, below: Selection, records: Groups, metric: str, times: float) -> _Pairs:
     """Pair the values of two groups by seed, or by the factors that neither of them fixes; of one pair take all seeds there are."""
     told = records.told(above, metric), records.told(below, metric)
     fixed = {*above.where, *below.where}
@@ -421,7 +425,10 @@ def _paired(above: Selection, below: Selection, records: Groups, metric: str) ->
         # One run beside several of one recipe: the mean of all that there are says more than the one of the same seed.
         sides = records.by_seed(above, metric), records.by_seed(below, metric)
         values = [(float(np.mean(sides[0])), float(np.mean(sides[1])))]
-    return _Pairs(list(pairs), values, both, by_cell, sides)
+    counts = Counter(seed for seed, _ in both)
+    whole = [seed for seed, count in counts.items() if count == len(cells)]
+    of_seeds = [float(np.mean([first[seed, cell] - times * second[seed, cell] for cell in cells])) for seed in whole if by_cell]
+    return _Pairs(list(pairs), values, both, by_cell, sides, of_seeds)
 
 
 def _images_evidence(keys: Sequence[Key], above: Selection, below: Selection, records: Groups, metric: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cache
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -136,6 +136,35 @@ def test_one_quantity_printed_twice_is_found_without_a_search() -> None:
     assert [one.key for one in clash] == 2 * [("accuracy", "accuracy")]
     assert known in ("minimum", "small")
     assert smallest_clash(table.supports, [*constraints_of(table), quoted])[1] == "minimum"
+
+
+@pytest.mark.parametrize(("row", "change"), [("macro avg", 0.02), ("macro avg", -0.3), ("weighted avg", 0.02)])
+def test_an_average_beyond_its_column_clashes_with_the_figures_that_leave_it_no_room(row: str, change: float) -> None:
+    """Found without a search; of the column only those figures that are needed, by trying all."""
+    generator = np.random.default_rng(4)
+    matrix = np.diag([380, 90, 210, 55]) + generator.integers(0, 20, (4, 4))
+    figures = figures_of(matrix.tolist())
+    supports = [int(count) for count in matrix.sum(1)]
+    around = Fraction(1, 200)
+    printed = [((str(i), "precision"), figures[str(i), "precision"]) for i in range(4)]
+    column = [Constraint(key, value - around, value + around) for key, value in printed]
+    wrong = figures[row, "precision"] + Fraction(change)
+    average = Constraint((row, "precision"), wrong - around, wrong + around)
+    others = [Constraint((str(i), "f1"), Fraction(0), Fraction(1)) for i in range(4)]
+    clash, _ = smallest_clash(supports, [*column, *others, average], effort=0.0)
+    assert clash[0] is average
+    weights = [Fraction(1, 4) if row == "macro avg" else Fraction(support, sum(supports)) for support in supports]
+
+    def clashes(some: Sequence[Constraint]) -> bool:
+        ends = {one.key: (one.low, one.high) for one in some}
+        low, high = (
+            sum(w * max(0, min(1, ends.get((str(i), "precision"), (0, 1))[end])) for i, w in enumerate(weights)) for end in (0, 1)
+        )
+        return bool(average.low > high or average.high < low)
+
+    assert clashes(clash[1:])
+    fewest = min(count for count in range(5) for some in combinations(column, count) if clashes(some))
+    assert len(clash) == 1 + fewest
 
 
 @pytest.mark.parametrize(

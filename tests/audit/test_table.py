@@ -148,6 +148,10 @@ def test_every_table_of_a_text_with_its_caption() -> None:
         "50,3,7\n2,80,1\n9,0,30",
         "|   | a | b | c |\n|---|---|---|---|\n| a | 50 | 3 | 7 |\n| b | 2 | 80 | 1 |\n| c | 9 | 0 | 30 |",
         "0 50 3 7\n1 2 80 1\n2 9 0 30",
+        "50 3 7 60\n2 80 1 83\n9 0 30 39\n61 83 38 182",
+        "Predicted  a  b  c  All\nActual\na 50 3 7 60\nb 2 80 1 83\nc 9 0 30 39\nAll 61 83 38 182",
+        "|   | a | b | c | total |\n|---|---|---|---|---|\n| a | 50 | 3 | 7 | 60 |\n| b | 2 | 80 | 1 | 83 |\n| c | 9 | 0 | 30 | 39 |",
+        ",a,b,c\na,50,3,7\nb,2,80,1\nc,9,0,30\nTotal,61,83,38",
     ],
 )
 def test_confusion_matrices(text: str) -> None:
@@ -167,6 +171,7 @@ def test_confusion_matrices(text: str) -> None:
         "|   | cat? | dog? |\n|---|---|---|\n| cat | 50 | 3 |\n| dog | 2 | 80 |",
         ",cat,dog\ncat,50,3\ndog,2,80",
         "cat\tdog\n-------\ncat\t50\t3\ndog\t2\t80",
+        "Predicted  cat  dog  All\nActual\ncat  50   3   53\ndog   2  80   82\nAll  52  83  135",
     ],
 )
 def test_a_confusion_matrix_of_two_named_classes(text: str) -> None:
@@ -214,6 +219,11 @@ ROWS = "0 0.50 0.50 0.50 10\n1 0.50 0.50 0.50 10\n2 0.50 0.50 0.50 10\n"
         (HEADER + ROWS.replace("1 0.50 0.50 0.50 10\n", ""), 3, "class 1 is missing"),
         (HEADER + ROWS + "accuracy 0.50 40\n", 5, "add up to 30"),
         (HEADER + ROWS + "macro avg 0.50 0.50 0.50 40\n", 5, "add up to 30"),
+        (HEADER + ROWS + "accuracy 0.50 31\nmacro avg 0.50 0.50 0.50 30\n", 5, "add up to 30, but the table says 31"),
+        ("x a b all\na 9 1 10\nb 1 8 8\n", 3, "the total says 8, but the numbers before it add up to 9"),
+        (" a b\na 9 1\nb 1 8\nAll 10 8\n", 4, "the totals are not the sums of the rows above"),
+        ("   T-shirt/top  Ankle boot  Bag\nT-shirt/top 9 1 0\nAnkle boot 1 8 0\n", 2, "2 rows and 3 columns; are rows missing?"),
+        ("9 1 0 0 0\n1 8 0 0 0\n0 0 7 1 0\n0 0 0 9 1\n", 1, "4 rows and 5 columns; are rows missing?"),
         (HEADER + ROWS.replace("1 0.50", "1 50"), 3, "percentages need their sign"),
         (HEADER + ROWS.replace("1 0.50 0.50 0.50 10", "1 0.50 0.50 0.50 10.5"), 3, "no whole number"),
         (HEADER + ROWS.replace("1 0.50", "0 0.50"), 3, "second row"),

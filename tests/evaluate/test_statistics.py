@@ -271,6 +271,21 @@ def test_groups_of_recipes_that_ranks_do_not_tell_apart() -> None:
 LEVELS = {"act": ["tanh", "sigmoid", "relu"], "pool": ["avg", "max"], "opt": ["sgd", "adam", "rms"], "drop": [0, 1], "aug": [0, 1]}
 
 
+def test_the_usual_spread_is_of_the_many() -> None:
+    draw = generator(11)
+    groups = [list(draw.normal(0, 0.01, 3)) for _ in range(400)]
+    usual = statistics.usual_spread(groups)
+    assert usual is not None
+    assert usual.variance == pytest.approx(0.01**2, rel=0.15)
+    assert usual.degrees == 800
+    wild = statistics.usual_spread([*groups, *([0.1, 0.5, 0.9],) * 40])
+    pooled = statistics.pooled_spread([*groups, *([0.1, 0.5, 0.9],) * 40])
+    assert wild is not None
+    assert pooled is not None
+    assert np.sqrt(wild.variance) < 0.012 < 0.1 < np.sqrt(pooled.variance)
+    assert statistics.usual_spread([[0.9], [0.8]]) is None
+
+
 def made_factorial(replicates: int, noise: float, seed: int = 0) -> list[tuple[dict[str, Any], float]]:
     """A known truth: relu + 0.04, adam + 0.02, dropout with augmentation − 0.03, and noise."""
     draw, runs = generator(seed), []

@@ -209,6 +209,12 @@ def test_a_printed_figure_lies_within_its_resolution(value: int, decimals: int) 
     assert abs(found.value - exact) <= found.resolution * (1 + 1e-9)
 
 
+@pytest.mark.parametrize(("text", "remedy"), [("0,344", "0.344"), ("0,90 %", "0.90 %"), ("12,5", "12.5")])
+def test_a_decimal_comma_is_told_from_thousands(text: str, remedy: str) -> None:
+    with pytest.raises(UsageError, match=f"is no number; write {remedy}$"):
+        parse_claimed(text)
+
+
 @pytest.mark.parametrize("text", ["", "about 0.9", "0,90", "ninety", "0.9.0", "1e3", "12,34", "0.9 %%", "nan", "9" * 400])
 def test_what_is_no_figure_is_refused(text: str) -> None:
     with pytest.raises(UsageError):

@@ -86,6 +86,9 @@ CHECKLIST: dict[str, dict[str, str]] = {
         "other optimisers": "run:optimisers assumption:other-optimisers assumption:short-budget",
         "other learning rates": "run:rates",
         "activation functions": "omitted:activations",
+        "smaller batches converge faster": "claim:batch-16-converges-faster claim:batch-16-converges-faster-at-0-0006",
+        "dropout, filters, kernels and batches matter more": "omitted:what-matters-more",
+        "the winner's accuracy settles, the stopped curves are similar": "omitted:looks-alike",
         "AlexNet with transfer learning": "omitted:transfer",
         "the rivals are called pre-trained, and are not": "claim:pre-trained",
         # Statements
@@ -146,6 +149,7 @@ CHECKLIST: dict[str, dict[str, str]] = {
         "Gaussian naive Bayes, SVC, logistic regression": "run:classical assumption:not-random",
         "state of the art": "claim:state-of-the-art claim:better-on-digits",
         "dropout is crucial, batch normalisation stabilises": "omitted:what-helped",
+        "high precision, recall and F1 for all classes": "omitted:all-classes",
         "future work": "omitted:future-work",
     },
     "cnn-vs-svm": {
@@ -172,6 +176,7 @@ CHECKLIST: dict[str, dict[str, str]] = {
         "Adam is the best of the optimisers": "run:optimisers claim:adam-is-best assumption:optimiser-rates",
         "fewer conv layers do better": "claim:fewer-layers-do-better",
         "CNN beats SVM": "claim:cnn-beats-svm",
+        "support-vector machines suit smaller sets": "omitted:smaller-sets",
         "future work: pre-trained ResNet": "omitted:pretrained",
         "future work: a more thorough search": "omitted:finer-search",
     },
@@ -184,7 +189,12 @@ CHECKLIST: dict[str, dict[str, str]] = {
         ),
         "PyTorch, TensorBoard curves": "protocol:framework omitted:figures",
         "smoothed losses 0.2704 and 0.3008": "omitted:smoothed",
-        "pooling, optimiser and dropout bring marked improvements": "omitted:marked-improvements",
+        "activation, pooling, optimiser and dropout bring marked improvements": (
+            "claim:activation-matters claim:pooling-matters claim:optimiser-matters claim:dropout-matters assumption:marked"
+        ),
+        "what augmentation does": "omitted:what-augmentation-does",
+        "the best model generalises well": "claim:best-generalises assumption:generalises",
+        "two layers of 6 output channels, against 6 and 16 filters": "claim:which-filters",
         "training duration and rate of convergence beside accuracy": "protocol:measures",
         "base model LeNet-5": "run:factorial",
         "experiment 1, activation": "factor:activation",
@@ -459,9 +469,10 @@ def reach_of(loaded: Study, claim: Any) -> tuple[float, float]:
 
 
 def made_up(loaded: Study, run: str, cell: Any, seed: int, value: float) -> Result:
-    """A run of which nothing is known but its model and the value of one metric."""
-    model = {"name": recipe_of(loaded, run, cell, seed).recipe.model.name}
-    recipe = {"run": run, "cell": dict(cell), "seed": seed, "model": model}
+    """A run of which nothing is known but its model, its epochs and the value of one metric."""
+    planned = recipe_of(loaded, run, cell, seed).recipe
+    known = {"model": {"name": planned.model.name}, "train": {"epochs": planned.train.epochs}}
+    recipe = {"run": run, "cell": dict(cell), "seed": seed, **known}
     return Result(loaded.name, run, cell, seed, recipe, [{"value": value}], {}, {}, {}, "made up")
 
 
