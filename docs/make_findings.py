@@ -182,11 +182,22 @@ Its rivals are called pre-trained, and were trained here.""",
             "relu-beats-tanh-by-13-points": "not supported",
             "relu-beats-tanh-throughout": "supported",
             "relu-beats-tanh-at-any-rate": "undecided",
+            "activation-matters": "supported",
+            "pooling-matters": "not supported",
+            "optimiser-matters": "undecided",
+            "dropout-matters": "supported",
+            "best-generalises": "supported",
+            "best-at-step-6-validation-loss": "undecided",
             "tanh-converges-slower": "undecided",
             "tanh-converges-slower-throughout": "undecided",
             "accuracies-possible": "contradicted by the report itself",
         },
-        """**What holds.** ReLU does better than tanh, on average over all other factors: by {relu-beats-tanh-throughout}.
+        """**What holds.** ReLU does better than tanh, on average over all other factors: by {relu-beats-tanh-throughout}. Its conclusion,
+that these choices make marked differences, holds of two of the four: ReLU is ahead of sigmoid by {activation-matters}; and dropout of 0.5,
+after each dense layer, is best left out, which is better by {dropout-matters}. It does not hold of pooling: the maximum is ahead of the
+average by {pooling-matters}, less than the point that we call marked. Adam is ahead of SGD by {optimiser-matters}; that this is more than a
+point in grids like this one stays open, for it is a matter of the activation. That the best model generalises well is so: with augmentation,
+training accuracy ends behind validation ({best-generalises}).
 
 **What does not.** That the choice between them is worth the thirteen points between its best and its worst model. These two differ in
 nothing else, and ours end next to each other: {best-test-accuracy} with ReLU, {worst-test-accuracy} with tanh, {relu-beats-tanh} apart.
@@ -226,9 +237,9 @@ batches of 32, of which the last has 16, can give either.""",
             "standard-optimum-on-test-images": "not supported",
             "basic-optimum-accuracy-on-test-images": "not supported",
             "standard-optimum-accuracy-on-test-images": "not supported",
-            "basic-is-cheaper-held-out": "supported",
+            "basic-is-cheaper": "supported",
             "basic-trains-faster-held-out": "supported",
-            "basic-computes-half-held-out": "supported",
+            "basic-computes-half": "supported",
             "basic-trains-in-half-held-out": "undecided",
         },
         """**What holds.** Both accuracies are reproduced, done as the report did it (basic {basic-accuracy-on-test-images},
