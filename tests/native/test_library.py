@@ -29,10 +29,25 @@ def program(folder: Path, name: str, text: str) -> Path:
     return path
 
 
+COMPILED = TemporaryDirectory()
+"""What the tests of this process have compiled; most of them need the same."""
+
+
 def small_compiler(folder: Path, unknown: str = "-mavx2") -> Path:
-    """The real compiler without optimisation, so that tests are quick; it is too old to know one of its arguments."""
-    check = f'case "$*" in *{unknown}*) echo "error: unrecognized option" >&2; exit 1;; esac'
-    return program(folder, "small-cc", f'#!/bin/sh\n{check}\nexec {shutil.which("cc") or shutil.which("gcc")} "$@" -O0\n')
+    """The real compiler without optimisation, so that tests are quick; it is too old to know one of its arguments.
+
+    What it has compiled once it copies: the last of its arguments is where to.
+    """
+    Path(COMPILED.name).chmod(0o755)
+    script = f"""#!/bin/sh
+case "$*" in *{unknown}*) echo "error: unrecognized option" >&2; exit 1;; esac
+for last; do :; done
+kept="{COMPILED.name}/$(printf %s "${{*%"$last"}}" | cksum | tr " " -)"
+case "$*" in *" -c "*) if [ -f "$kept" ]; then exec cp "$kept" "$last"; fi;; esac
+{shutil.which("cc") or shutil.which("gcc")} "$@" -O0 || exit
+case "$*" in *" -c "*) cp "$last" "$kept.$$" && mv "$kept.$$" "$kept" || true;; esac
+"""
+    return program(folder, "small-cc", script)
 
 
 def environment(compiler_path: Path) -> dict[str, str]:
