@@ -374,7 +374,7 @@ def level_chart(name: str, levels: Sequence[str], lines: Sequence[LevelLine], *,
 
     Lines that are not parallel are what an interaction is. Each line has a dash and a mark of its own, and its name at its end.
     """
-    right = 24 + 8 * max(len(line.name) for line in lines)  # as wide as the longest name
+    right = 36 + 8 * max(len(line.name) for line in lines)  # as wide as the longest name, and the mark before it
     width, height, left, top, bottom = 304 + right, 230, 50, 14, 30
     known = [number for line in lines for point in line.estimates if point for number in (point[0], *(point[1] or ()))]
     ticks = nice_ticks(min(known), max(known), 4)
@@ -408,7 +408,8 @@ def level_chart(name: str, levels: Sequence[str], lines: Sequence[LevelLine], *,
         if points:
             ends.append((points[-1][1], order))
     for place, order in _apart(sorted(ends), 16, top + 4, height - bottom):
-        parts.append(element("text", lines[order].name, class_=f"end level{order % 4}", x=width - right + 4, y=place + 4))
+        parts.append(_level_mark(order % 4, width - right + 8, place))
+        parts.append(element("text", lines[order].name, class_=f"end level{order % 4}", x=width - right + 18, y=place + 4))
     return _svg(name, parts, "levels", width, height)
 
 
