@@ -196,8 +196,8 @@ Its rivals are called pre-trained, and were trained here.""",
 that these choices make marked differences, holds of two of the four: ReLU is ahead of sigmoid by {activation-matters}; and dropout of 0.5,
 after each dense layer, is best left out, which is better by {dropout-matters}. It does not hold of pooling: the maximum is ahead of the
 average by {pooling-matters}, less than the point that we call marked. Adam is ahead of SGD by {optimiser-matters}; that this is more than a
-point in grids like this one stays open, for it is a matter of the activation. That the best model generalises well is so: with augmentation,
-training accuracy ends behind validation ({best-generalises}).
+point in grids like this one stays open, for it is a matter of the activation. That the best model generalises well is so: with
+augmentation, training accuracy ends behind validation ({best-generalises}).
 
 **What does not.** That the choice between them is worth the thirteen points between its best and its worst model. These two differ in
 nothing else, and ours end next to each other: {best-test-accuracy} with ReLU, {worst-test-accuracy} with tanh, {relu-beats-tanh} apart.
