@@ -330,7 +330,7 @@ DOCS, RECORDS = ROOT / "docs", ROOT / "records" / "studies"
 # Cells times seeds; a recipe that two runs share is trained once.
 RUNS = {
     "cnn-vs-svm": "cnn 9 svm 6 optimisers 9 search-filters 9 search-size 6 search-rate 9 search-dropout 9 search-batch 12 search-found 3",
-    "custom-cnn": """baseline 6 l2 12 deeper 18 search 48 search-best 6 search-found 6 early-stopping 24 lenet5 6 alexnet 2 resnet 2
+    "custom-cnn": """baseline 6 l2 12 deeper 18 search 144 search-best 6 search-found 6 early-stopping 24 lenet5 6 alexnet 2 resnet 2
         optimisers 18 rates 24 clipping 12 normalisations 12""",
     "lenet-ablation": "factorial 216 sgd-rates 18",
     "shallow-vs-deep": "basic 6 standard 6",
