@@ -300,20 +300,73 @@ def _compare(
     runs = [(first, times * second) for first, second in pairs.values]
     differences = [first - second for first, second in runs]
     images = _images_evidence(pairs.runs, above, below, records, metric) if not pairs.by_cell and times == 1 else {}
-    names = selection_words(above, below), f"{times:g} × {selection_words(below, above)}" if times != 1 else selection_words(below, above)
+    apart = _apart(pairs, differences, images, above, below, records, metric, times, others)
+    verdict, why = _decide(differences, apart.interval, apart.wide, relation, margin, metric, sign, others)
     never = sum(records.never(group, metric) for group in (above, below))
-    cautions: list[str] = []
-    interval: Interval | None = None
-    wide: Interval | None = None
-    typical: Typical | None = None
-    lone = False
-    if not pairs.values:
+    if apart.lucky:
+        verdict, why = "undecided", "nothing is known of what another seed would give"
+    if never and apart.interval is not None:
+        verdict, why = "undecided", f"but in {never} of the runs it never happens, which no difference tells of"
+    names = selection_words(above, below), f"{times:g} × {selection_words(below, above)}" if times != 1 else selection_words(below, above)
+    single = len(pairs.values) == 1
+    return {
+        "above": {"run": above.run, "where": dict(above.where)},
+        "below": {"run": below.run, "where": dict(below.where)},
+        "times": times,
+        "verdict": verdict,
+        "why": why,
+        "sentence": order_sentence(names, apart.interval, metric, apart.how, why),
+        "measured": "" if apart.interval is None else difference_words(apart.interval, metric),
+        "pairs": [
+            {"seed": seed, "cell": json.loads(cell or "{}"), "above": first, "below": second, "difference": first - second}
+            for (seed, cell), (first, second) in zip(pairs.keys, runs, strict=True)
+        ],
+        "sides": dict(zip(("above", "below"), pairs.sides, strict=True)) if single else None,
+        "interval": None if apart.interval is None else apart.interval.to_json(),
+        "over_seeds": statistics.mean_interval(pairs.over_seeds).to_json() if len(pairs.over_seeds) > 1 else None,
+        "corrected": None if apart.wide is None or others == 1 else apart.wide.to_json(),
+        "test": statistics.paired(differences).to_json() if len(differences) > 1 and metric not in COUNTED else None,
+        "images": images or None,
+        "how": apart.how,
+        "cautions": [apart.how] if single and metric not in COUNTED else [],
+    }
+
+
+@dataclass(frozen=True)
+class _Apart:
+    """How far two groups lie apart.
+
+    Attributes:
+        interval: of the mean difference; None where nothing is known of it.
+        wide: the same at a level divided by the number of comparisons.
+        how: what it rests on, in words.
+        lucky: whether it rests on one seed of which nothing is known.
+    """
+
+    interval: Interval | None
+    wide: Interval | None
+    how: str
+    lucky: bool = False
+
+
+def _apart(
+    pairs: _Pairs,
+    differences: Sequence[float],
+    images: Mapping[str, Any],
+    above: Selection,
+    below: Selection,
+    records: Groups,
+    metric: str,
+    times: float,
+    others: int,
+) -> _Apart:
+    if not differences:
         silent = [group for group in (above, below) if not records.told(group, metric)]
-        how = "; ".join(records.why_silent(group, metric) for group in silent) or "no seed and cell in common"
-    elif metric in COUNTED and alike(differences):
-        interval = wide = Interval(differences[0], differences[0], differences[0], "counted", CONFIDENCE)
-        how = "counted: no seed changes it"
-    elif len(differences) > 1 and (not alike(differences) or _least_spread(metric)):
+        return _Apart(None, None, "; ".join(records.why_silent(group, metric) for group in silent) or "no seed and cell in common")
+    if metric in COUNTED and alike(differences):
+        counted = Interval(differences[0], differences[0], differences[0], "counted", CONFIDENCE)
+        return _Apart(counted, counted, "counted: no seed changes it")
+    if len(differences) > 1 and (not alike(differences) or _least_spread(metric)):
         # How cells differ says nothing of the luck that one seed has in all of them.
         lone = pairs.by_cell and len({seed for seed, _ in pairs.runs}) == 1
         typical = records.typical(metric, above, below) if lone else None
@@ -321,46 +374,19 @@ def _compare(
             _widened(statistics.mean_interval(differences, level, _least_spread(metric)), typical, 1 + times**2)
             for level in (CONFIDENCE, 1 - (1 - CONFIDENCE) / others)
         )
-        how = f"paired over {len(differences)} {pairs.units}"
-        if lone:
-            beside = f"and judged by the spread over seeds of {typical.whose} too" if typical else "whose luck is not known"
-            how = f"paired over {len(differences)} cells of one seed, {beside}"
-    else:
-        # Several seeds that all give the same difference are not one: their spread is known to be nothing, and the images are left.
-        typical = records.typical(metric, above, below) if len(differences) == 1 else None
-        nothing = alike([*differences, 0.0])  # the same run by run, whatever it is measured on
-        floor = None if len(differences) == 1 else 0.0 if nothing else FLOORS.get(metric_of(metric).unit, 0.0)
-        first, second = map(len, pairs.sides)
-        interval, wide, how = _single(differences[0], images, floor, typical, 1 / first + times**2 / second, others)
-        if len(differences) == 1:
-            how = f"{pairs.units}: {how}"
-            cautions.append(how)
-    verdict, why = _decide(differences, interval, wide, relation, margin, metric, sign, others)
-    if lone and typical is None:
-        verdict, why = "undecided", "nothing is known of what another seed would give"
-    if never and interval is not None:
-        verdict, why = "undecided", f"but in {never} of the runs it never happens, which no difference tells of"
-    return {
-        "above": {"run": above.run, "where": dict(above.where)},
-        "below": {"run": below.run, "where": dict(below.where)},
-        "times": times,
-        "verdict": verdict,
-        "why": why,
-        "sentence": order_sentence(names, interval, metric, how, why),
-        "measured": "" if interval is None else difference_words(interval, metric),
-        "pairs": [
-            {"seed": seed, "cell": json.loads(cell or "{}"), "above": first, "below": second, "difference": first - second}
-            for (seed, cell), (first, second) in zip(pairs.keys, runs, strict=True)
-        ],
-        "sides": dict(zip(("above", "below"), pairs.sides, strict=True)) if len(pairs.values) == 1 else None,
-        "interval": None if interval is None else interval.to_json(),
-        "over_seeds": statistics.mean_interval(pairs.over_seeds).to_json() if len(pairs.over_seeds) > 1 else None,
-        "corrected": None if wide is None or others == 1 else wide.to_json(),
-        "test": statistics.paired(differences).to_json() if len(differences) > 1 and metric not in COUNTED else None,
-        "images": images or None,
-        "how": how,
-        "cautions": cautions,
-    }
+        if not lone:
+            return _Apart(interval, wide, f"paired over {len(differences)} {pairs.units}")
+        beside = f"and judged by the spread over seeds of {typical.whose} too" if typical else "whose luck is not known"
+        return _Apart(interval, wide, f"paired over {len(differences)} cells of one seed, {beside}", lucky=typical is None)
+    # Several seeds that all give the same difference are not one: their spread is known to be nothing, and the images are left.
+    single = len(differences) == 1
+    nothing = alike([*differences, 0.0])  # the same run by run, whatever it is measured on
+    floor = None if single else 0.0 if nothing else FLOORS.get(metric_of(metric).unit, 0.0)
+    first, second = map(len, pairs.sides)
+    weight = 1 / first + times**2 / second
+    typical = records.typical(metric, above, below) if single else None
+    found = _single(differences[0], images, floor, typical, weight, others)
+    return replace(found, how=f"{pairs.units}: {found.how}") if single else found
 
 
 Key = tuple[int | None, str]
@@ -473,10 +499,10 @@ def _images_of(result: Result, split: str) -> tuple[Any, ...]:
 
 def _single(
     difference: float, images: Mapping[str, Any], floor: float | None, typical: Typical | None, weight: float, others: int
-) -> tuple[Interval | None, Interval | None, str]:
+) -> _Apart:
     """Intervals of a difference that has no spread of its own, by its images or a floor, and by the spread over seeds of others."""
     if not images and floor is None and typical is None:
-        return None, None, "neither its images nor a spread over seeds are known"
+        return _Apart(None, None, "neither its images nor a spread over seeds are known")
     error = float(images["image_deviation"]) if images else floor or 0.0
     intervals = []
     for level in (CONFIDENCE, 1 - (1 - CONFIDENCE) / others):
@@ -484,7 +510,7 @@ def _single(
         intervals.append(Interval(difference, difference - half, difference + half, "images and typical seed spread", level))
     parts = ["its images"] if images else [f"a floor of {floor:g}"] if floor else []
     parts += [f"the spread over seeds of {typical.whose}"] if typical is not None else []
-    return intervals[0], intervals[1], f"judged by {' and '.join(parts)}" if parts else "the same with every seed"
+    return _Apart(intervals[0], intervals[1], f"judged by {' and '.join(parts)}" if parts else "the same with every seed")
 
 
 def _reach_of(typical: Typical | None, weight: float, level: float, error: float = 0.0) -> float:
