@@ -334,7 +334,7 @@ RUNS = {
         optimisers 18 rates 24 clipping 12 normalisations 12""",
     "lenet-ablation": "factorial 216 sgd-rates 18",
     "shallow-vs-deep": "basic 6 standard 6",
-    "three-block-cnn": "three-block 2 without-augmentation 3 plain 3 residual 2 lenet5 6 mlp 6 forests 18 classical 24",
+    "three-block-cnn": "three-block 6 without-augmentation 3 plain 3 residual 3 lenet5 6 mlp 6 forests 18 classical 24",
 }
 
 every_study = pytest.mark.parametrize("name", CHECKLIST)
