@@ -1,6 +1,6 @@
 # `make run`: a classifier trains on Fashion-MNIST and a page shows how well. `make test`: everything is checked.
 # Both do all that is needed from nothing but Python 3.11 or newer with pip.
-# `make slow`: the tests that take minutes. `make bench`: our speed against others'. `make pages`: the pages anew, from records and docstrings.
+# `make slow`: the tests that would keep `make test` from taking three minutes. `make bench`: our speed against others'. `make pages`: the pages anew, from records and docstrings.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv

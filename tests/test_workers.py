@@ -266,6 +266,7 @@ def _imported_alone() -> Any:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="memory is told by Linux")
 def test_workers_share_the_images(tmp_path: Path) -> None:
     count, held = 40_000, {}

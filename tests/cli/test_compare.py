@@ -102,6 +102,7 @@ def test_a_run_that_was_begun_goes_on(recipes: tuple[Path, Path], own_home: Path
     assert begun.state == "finished"
 
 
+@pytest.mark.slow
 def test_workers_train_side_by_side_what_one_trains_after_the_other(recipes: tuple[Path, Path], own_home: Path) -> None:
     alone = fittingroom("compare", *recipes, "--seeds", 2, "--threads", 1, "--json").json
     room.create_new(own_home / "others", recipe.load(recipes[0], {"seed": 1}), datetime.now())  # one of them was begun before

@@ -50,6 +50,7 @@ def without_control(text: str) -> list[str]:
     return [re.split("\r", line)[-1] for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).split("\r\n")]
 
 
+@pytest.mark.slow
 def test_a_terminal_has_a_bar() -> None:
     code, text = on_a_terminal(*TRAIN, "--epochs", 2, environ={"TERM": "xterm-256color"})
     assert code == 0, text

@@ -233,6 +233,7 @@ def test_killed_between_pruning_and_telling(made_set: Path, tmp_path: Path) -> N
     assert len(Run(tmp_path / "search" / "trials" / "0001").history) == 1, "nothing was trained again"
 
 
+@pytest.mark.slow
 def test_when_the_time_is_up_trials_rest(opened: Opened, undisturbed: Path, made_set: Path, tmp_path: Path) -> None:
     space = grid(made_set)
     search = opened(tmp_path / "grid", space)

@@ -99,6 +99,7 @@ def test_beside_a_process_of_its_own(undisturbed: Path, made_set: Path, tmp_path
     assert weights(folder) == weights(undisturbed)
 
 
+@pytest.mark.slow
 def test_what_is_pruned_and_what_diverges(made_set: Path, crew: Crew, tmp_path: Path) -> None:
     """With one worker, the trials that are cut short are those that one process cuts short, after the same epochs."""
     changes: dict[str, Any] = {
