@@ -36,7 +36,7 @@ MOST_BYTES = 2_000_000
 MOST_CLASSES = 1_000
 MOST_IMAGES = 100_000_000
 LONGEST_CAPTION = 100
-TOTALS = ("total", "totals", "sum", "all", "Σ")
+TOTALS = ("total", "totals", "sum", "all", "σ")  # in small letters
 MOST_DIGITS = 17  # as many as a double has; more say nothing
 
 # What a double-precision sum of a thousand terms may lie off; it decides nothing but ties.
@@ -448,7 +448,8 @@ class _Reader:
             return rows
         summed = all(numbers[-1] == sum(numbers[:-1]) for _, numbers, _ in rows)
         row = rows[-1][0].lower() in TOTALS or (summed and len(rows) == width > 2 and _is_sum(rows))
-        column = self._above(start).lower().rpartition(" ")[2] in TOTALS or (summed and width - len(rows) + row == 1)
+        # Without a column more than there are classes, a line above that ends in "of all" is a caption.
+        column = width - len(rows) + row == 1 and (summed or self._above(start).lower().rpartition(" ")[2] in TOTALS)
         for _, (*numbers, total), line in rows if column else ():
             if total != sum(numbers):
                 raise UsageError(f"line {line + 1}: the total says {total:,}, but the numbers before it add up to {sum(numbers):,}")

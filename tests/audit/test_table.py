@@ -152,6 +152,8 @@ def test_every_table_of_a_text_with_its_caption() -> None:
         "Predicted  a  b  c  All\nActual\na 50 3 7 60\nb 2 80 1 83\nc 9 0 30 39\nAll 61 83 38 182",
         "|   | a | b | c | total |\n|---|---|---|---|---|\n| a | 50 | 3 | 7 | 60 |\n| b | 2 | 80 | 1 | 83 |\n| c | 9 | 0 | 30 | 39 |",
         ",a,b,c\na,50,3,7\nb,2,80,1\nc,9,0,30\nTotal,61,83,38",
+        ",a,b,c,Σ\na,50,3,7,60\nb,2,80,1,83\nc,9,0,30,39\nΣ,61,83,38,182",
+        "These are all\n50 3 7\n2 80 1\n9 0 30",
     ],
 )
 def test_confusion_matrices(text: str) -> None:
