@@ -188,7 +188,7 @@ def _comparison_facts(part: Mapping[str, Any], unit: Unit) -> list[tuple[str, st
     facts.append(("over seeds alone, cells averaged", _interval(part["over_seeds"], _apart_unit(unit))))
     if test:
         tests = {"sign flips": "sign_flip_p", "signs": "sign_p"}
-        facts.append(("p", f"{p_value(test['p_value'])} by the t test, which decides"))
+        facts.append(("p", f"{p_value(test['p_value'])} by the t test, against no difference; what decides is its interval"))
         pairs = len(part["pairs"])
         least = f" ({pairs} pairs cannot bring them below {0.5 ** (pairs - 1):.3g})" if pairs < LEAST_PAIRS else ""
         facts.append(("p without a bell curve", ", ".join(f"{p_value(test[key])} by {name}" for name, key in tests.items()) + least))
