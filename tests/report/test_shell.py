@@ -68,6 +68,6 @@ def test_the_light_switch_turns_every_page(kind: str, browser: Browser, tmp_path
         before = visit.page.evaluate(background)
         visit.page.get_by_role("button", name="Switch between light and dark").click()
         after = visit.page.evaluate(background)
-        visit.page.reload()
+        visit.reload()
         assert visit.page.evaluate(background) == after != before
         assert visit.said == []

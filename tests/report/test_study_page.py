@@ -467,5 +467,5 @@ def test_the_light_switch_turns_and_is_remembered(browser: Browser, files: dict[
         visit.page.get_by_role("button", name="Switch between light and dark").click()
         after = visit.page.evaluate(background)
         assert after != before
-        visit.page.reload()
+        visit.reload()
         assert visit.page.evaluate(background) == after
